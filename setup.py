@@ -1,0 +1,30 @@
+"Hands the metadata of settings.ini to setuptools."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+cfg = ConfigParser(delimiters=['='])
+cfg.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
+cfg = cfg['DEFAULT']
+
+def lines(key): return [o for o in cfg[key].split('\n') if o]
+
+setup(
+    version=cfg['version'],
+    description=cfg['description'],
+    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license=cfg['license'],
+    author=cfg['author'],
+    author_email=cfg['author_email'],
+    url=cfg['git_url'],
+    keywords=[o.strip() for o in cfg['keywords'].split(',')],
+    classifiers=[f"Development Status :: {cfg['status']}", 'Intended Audience :: Science/Research',
+                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition'],
+    python_requires=f">={cfg['min_python']}",
+    packages=find_packages(include=['maca_net', 'maca_net.*']),
+    package_data={'maca_net': ['*.csv']},
+    install_requires=lines('requirements'),
+    extras_require={'dev': lines('dev_requirements') + lines('timm_requirements'), 'timm': lines('timm_requirements')},
+    entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['maca_net=maca_net._modidx:d']},
+)
