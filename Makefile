@@ -1,0 +1,38 @@
+# make demo   a new .venv, install, train on the generated faces, print the metrics, write the figures
+# make test   a new .venv, install with everything for development, run all tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+DEMO   ?= runs/demo
+
+.PHONY: demo test install dev slow readme clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+install: $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+
+dev: $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+
+demo: install
+	rm -rf $(DEMO)
+	$(BIN)/maca_train --data synth --preset paper --arch resnet18 --size 64 --last-stride 1 --epochs 8 --lr .05 --schedule cosine \
+	    --pixel-baseline --out $(DEMO)
+
+test: dev
+	.ci/test $(BIN)
+
+slow: dev
+	cd nbs && ../$(BIN)/nbdev-test --flags slow
+
+readme: dev
+	.ci/readme $(BIN)
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info
