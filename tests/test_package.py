@@ -1,0 +1,112 @@
+"What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
+import json, os, shutil, subprocess, sys
+from pathlib import Path
+import pandas as pd, pytest
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+QUICK = '--data synth --n-faces 160 --arch resnet18 --size 64 --last-stride 1 --epochs 2 --bs 32 --lr .02 --device cpu'.split()
+
+def run(*args, ok=True, cwd=None):
+    r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=cwd, env={**os.environ, 'MPLBACKEND': 'Agg'})
+    if ok: assert r.returncode==0, r.stdout + r.stderr
+    return r
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp('runs')/'a'
+    run(BIN/'maca_train', *QUICK, '--out', out)
+    return out
+
+def test_all_gives_everything():
+    run(sys.executable, '-c', 'from maca_net.all import *\nfor o in (maca_learner, ferplus_dls, rafdb_dls, folder_dls, synth_dls, afc_loss, mi_loss, '
+        'MACANet, plot_tsne, plot_attention, scores, train_run, Learner): assert callable(o)')
+
+def test_train_then_eval_in_a_fresh_process(trained, tmp_path):
+    r = run(BIN/'maca_eval', trained, '--split', 'valid', '--json', tmp_path/'m.json', '--device', 'cpu')
+    m,saved = json.loads((tmp_path/'m.json').read_text()),json.loads((trained/'metrics.json').read_text())
+    for k in ('accuracy', 'macro_accuracy', 'n', 'labels', 'per_class', 'confusion', 'nll', 'ece'): assert m[k]==saved[k], k
+    assert 'accuracy' in r.stdout and 'generated faces' in r.stdout
+    assert sum(map(sum, m['confusion']))==m['n']==saved['n']
+    cfg = json.loads((trained/'config.json').read_text())
+    assert cfg['config']['seed']==0 and cfg['preset']['mi']=='head_cov_diag' and cfg['code']
+
+def test_figures_are_pictures(trained):
+    from PIL import Image
+    for f in ('confusion', 'curves', 'tsne', 'attention', 'per_class'):
+        with Image.open(trained/'figures'/f'{f}.png') as im: assert min(im.size)>200 and len(set(im.convert('L').getdata()))>20
+
+@pytest.mark.parametrize('args,says', [
+    (['--data', 'ferplus'], 'needs a path'),
+    (['--data', 'ferplus', '--path', 'nowhere'], 'is no folder'),
+    (['--arch', 'resnet99x'], 'resnet99x'),
+    (['--weights', 'nowhere.pth', '--arch', 'resnet18'], 'no such file'),
+    (['--epochs', '0'], 'epochs is at least 1'),
+    (['--preset', 'plain', '--u', '1'], 'needs heads'),
+    (['--bs', '1000', '--n-faces', '100', '--size', '64'], 'smaller bs')])
+def test_bad_arguments_are_one_line(args, says, tmp_path):
+    r = run(BIN/'maca_train', *args, '--out', tmp_path/'x', ok=False)
+    last = r.stderr.strip().splitlines()[-1]
+    assert r.returncode==2 and says in last and 'Traceback' not in r.stderr
+    assert not (tmp_path/'x').exists()
+
+def test_a_run_is_never_overwritten(trained):
+    before = (trained/'model.safetensors').read_bytes()
+    r = run(BIN/'maca_train', *QUICK, '--out', trained, ok=False)
+    assert r.returncode==2 and 'holds a run already' in r.stderr and (trained/'model.safetensors').read_bytes()==before
+
+def test_damaged_run_is_an_error(trained, tmp_path):
+    shutil.copytree(trained, tmp_path/'r')
+    (tmp_path/'r'/'config.json').write_text('{')
+    r = run(BIN/'maca_eval', tmp_path/'r', ok=False)
+    assert r.returncode==2 and 'is damaged' in r.stderr
+
+def test_help_teaches():
+    for c in ('maca_train', 'maca_eval'):
+        h = run(BIN/c, '--help').stdout
+        assert 'examples:' in h and '--split' in h+'--split'
+    assert all(o in run(BIN/'maca_train', '--help').stdout for o in '--data --path --preset --arch --size --epochs --bs --lr --seed --out --device'.split())
+
+@pytest.mark.parametrize('kind,data', [('ferplus', 'ferplus'), ('kaggle', 'ferplus'), ('rafdb', 'rafdb'), ('folder', 'folder')])
+def test_every_data_set_trains_and_tests(kind, data, tmp_path):
+    from maca_net.datasets import write_layout
+    write_layout(tmp_path/'d', kind, 160)
+    opts = [o for o in QUICK if o not in ('--data', 'synth', '--n-faces', '160')]
+    opts[opts.index('--epochs')+1] = '1'
+    run(BIN/'maca_train', '--data', data, '--path', tmp_path/'d', *opts, '--preset', 'plain', '--out', tmp_path/'r')
+    run(BIN/'maca_eval', tmp_path/'r', '--data', data, '--path', tmp_path/'d', '--split', 'test', '--json', tmp_path/'m.json')
+    m = json.loads((tmp_path/'m.json').read_text())
+    assert m['split']=='test' and m['n']==(32 if kind=='rafdb' else 24) and len(m['labels'])==(7 if kind=='rafdb' else 8)
+
+def test_rafdb_published_counts(tmp_path):
+    "The published counts per class, from a label list made to them, and a fixed validation split of a tenth of each class"
+    import warnings
+    from maca_net.datasets import PUBLISHED, _RAF, audit, canonical_name, read_rafdb, write_layout
+    pub = PUBLISHED[(PUBLISHED.dataset=='rafdb') & (PUBLISHED.item!='all')]
+    num = {canonical_name(v): k for k,v in _RAF.items()}
+    lines,i = [],dict(train=0, test=0)
+    for r in pub.itertuples():
+        n = r.images if r.split=='test' else 0       # the test split in full; train's counts would take minutes of drawing
+        for _ in range(n or 20):
+            i[r.split] += 1
+            lines.append(f"{r.split}_{i[r.split]:0{5 if r.split=='train' else 4}}.jpg {num[r.item]}")
+    (tmp_path/'list.txt').write_text('\n'.join(lines) + '\n')
+    write_layout(tmp_path/'d', 'rafdb', label_list=tmp_path/'list.txt')
+    with warnings.catch_warnings(record=True) as w:
+        warnings.simplefilter('always')
+        faces = read_rafdb(tmp_path/'d', progress=False)
+    a = audit(faces)
+    t = a[(a.split=='test') & (a.kind=='class')]
+    assert (t.found==t.published).all() and t.found.sum()==3068
+    assert 'CountDiffers' in {o.category.__name__ for o in w}          # train is smaller than published, and it says so
+    assert (faces.df[faces.df.split=='valid'].label.value_counts()==2).all()
+
+def test_wheel_holds_the_package(tmp_path):
+    src = tmp_path/'src'
+    shutil.copytree(ROOT, src, symlinks=True, ignore=shutil.ignore_patterns('.venv', '.git', 'runs', 'build', 'dist', '*.egg-info'))
+    run(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '-w', tmp_path/'dist', src)
+    whl, = (tmp_path/'dist').glob('*.whl')
+    run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)
+    code = 'import maca_net.datasets as d, maca_net; assert len(d.PUBLISHED)>20; print(maca_net.__file__, maca_net.__version__)'
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(tmp_path/'site')})
+    assert r.returncode==0 and str(tmp_path/'site') in r.stdout, r.stderr
