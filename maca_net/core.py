@@ -75,7 +75,10 @@ def pick_device(
     if name is None: name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try: dev = torch.device(name)
     except RuntimeError: raise ValueError(f'device {name!r} is not known to torch: use cpu, cuda, cuda:0 or mps') from None
-    if dev.type=='cuda' and not torch.cuda.is_available(): raise ValueError(f'device {name!r} asked for, but torch sees no GPU: use cpu')
+    if dev.type not in ('cpu', 'cuda', 'mps', 'xpu'): raise ValueError(f'device {name!r} does not train: use cpu, cuda, cuda:0 or mps')
+    if dev.type!='cpu':
+        n = torch.accelerator.device_count() if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type==dev.type else 0
+        if (dev.index or 0)>=n: raise ValueError(f'device {name!r} asked for, but torch sees {n} of that kind: use cpu' + f' or {dev.type}:{n-1}'*(n>0))
     return dev
 
 def code_version()->str:

@@ -283,7 +283,7 @@ def read_rafdb_list(
 
 def read_rafdb(
     path, # RAF-DB's `basic` folder, or the one above it
-    labels=None, # A label list in place of the official one for the training images (noisy labels)
+    labels=None, # A label list in place of the official one for the images trained on (noisy labels); validation keeps the official labels
     valid_pct:float=.1, # Share of train for validation, within each class
     split_seed:int=0, # Seed of that split, not of the run
     on_bad:str='error', # 'error' stops at a missing or unreadable image; 'warn' goes on without it
@@ -297,10 +297,9 @@ def read_rafdb(
     if labels is not None:
         new = read_rafdb_list(labels)
         new = dict(zip(new.name, new.label))
-        is_train = df.name.str.startswith('train')
-        df.loc[is_train, 'label'] = [new.get(n, l) for n,l in zip(df.name[is_train], df.label[is_train])]
     df['split'] = np.where(df.name.str.startswith('train'), 'train', 'test')
     df['label'] = df.label.map(_RAF)
+    if labels is not None: new = {n: _RAF[l] for n,l in new.items()}
     df['path'] = [str(root/'Image'/'aligned'/(Path(n).stem + '_aligned.jpg')) for n in df.name]
     faces = Faces('rafdb', df, sort_vocab(_RAF.values()), None, rule='single',
                   info=dict(split_valid=True, split_seed=split_seed, valid_pct=valid_pct, labels=None if labels is None else Path(labels).name))
@@ -318,6 +317,9 @@ def read_rafdb(
         v = np.zeros(len(df), bool)
         v[tr] = stratified_split(df.name[tr].tolist(), df.label[tr].tolist(), valid_pct, split_seed)
         df.loc[v, 'split'] = 'valid'
+        if labels is not None:                         # noise is for training: the split and its labels stay the official ones
+            t = df.split=='train'
+            df.loc[t, 'label'] = [new.get(n, l) for n,l in zip(df.name[t], df.label[t])]
         faces = _duplicates(faces)
     return _check_counts(faces)
 
@@ -373,6 +375,7 @@ def read_synth(
     n:int=3000, # How many faces
     size:int=64, # Pixels a side
     synth_seed:int=0, # Seed of the faces, not of the run
+    split_seed:int=0, # Seed of the split
     valid_pct:float=.2, # Share for validation
     test_pct:float=0., # Share for testing, taken like the validation split
     progress:bool=True, # Show a bar while drawing
@@ -381,7 +384,7 @@ def read_synth(
     "The embedded default: `n` faces drawn by code. No number from them stands beside a paper's"
     images,df = synth_faces(n, size=size, seed=synth_seed, progress=progress, **kwargs)
     df = df.assign(path=None, seen_in_train=False, split='train')
-    df.loc[stratified_split(df.name, df.label, valid_pct+test_pct), 'split'] = 'valid'
+    df.loc[stratified_split(df.name, df.label, valid_pct+test_pct, split_seed), 'split'] = 'valid'
     if test_pct:
         v = (df.split=='valid').to_numpy()
         t = np.zeros(len(df), bool)

@@ -37,7 +37,7 @@ def maca_learner(
     label_smoothing:float=0., # In cross-entropy
     lr:float=.01, # Default rate
     wd:float=1e-4, # Weight decay, coupled
-    metrics=None, # Beside accuracy, macro accuracy and accuracy on images not in train
+    metrics=None, # Beside accuracy, macro accuracy, accuracy on images not in train, and cross-entropy
     cbs=None, # More callbacks
     **kwargs, # To `Learner`
 )->Learner:
@@ -45,17 +45,19 @@ def maca_learner(
     if n_heads==0: u = 0. if u is None else u
     p = get_preset(preset, a=a, u=u, n_heads=n_heads)
     model = MACANet(dls.c, arch, preset=p, weights=weights, stem=stem, last_stride=last_stride)
-    terms = [CELogger()] + ([AFCLoss(p.a, p)] if p.a else []) + ([MILoss(p.u, p)] if p.u else [])
-    prec = pick_precision(precision, dls.device)
+    model.precision = pick_precision(precision, dls.device)
+    if model.precision=='bf16': model.to(memory_format=torch.channels_last)
+    terms = [CELogger()] + [AFCLoss(p.a, p)]*bool(p.a) + [MILoss(p.u, p)]*bool(p.u) + [GateSpread()]*bool(p.n_heads)
     weight = getattr(dls, 'class_weights', None)
     loss = CrossEntropyLossFlat(flatten=False, label_smoothing=label_smoothing, weight=None if weight is None else weight.to(dls.device))
     learn = Learner(dls, model, loss, opt_func=kwargs.pop('opt_func', TorchSGD), splitter=maca_splitter, lr=lr, wd=wd, wd_bn_bias=True,
-        metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(unseen=True))+L(metrics),
-        cbs=L(ModelOutputs(), *terms)+L([Autocast()] if prec=='bf16' else [])+L(cbs), **kwargs)
-    learn.preset,learn.precision = p,prec
+        metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(unseen=True), ValidCE())+L(metrics),
+        cbs=L(ModelOutputs(), *terms)+L(cbs), **kwargs)
+    learn.preset = p
     side = _map_side(model, getattr(dls, 'size', None))
     if p.n_heads and side and side<4:
-        warnings.warn(f'the last map is {side}x{side} at {dls.size} px: the heads have little to choose from; consider last_stride=1 or a stem of less stride')
+        warnings.warn(f'the last map is {side}x{side} at {dls.size} px: the heads have little to choose from; '
+            'consider last_stride=1 or a stem of less stride')
     return learn
 
 def _map_side(model, size):

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['DIM', 'SPATIAL', 'FUSIONS', 'STEMS', 'RESNETS', 'LocalContext', 'SelfAttention', 'SumMap', 'ChannelAttention',
-           'CrossAttentionHead', 'log_softmax_sum', 'softmax_weighted', 'mean_heads', 'concat_heads', 'ResNetBody',
-           'TimmBody', 'create_body', 'ClassCenters', 'MACANet', 'read_weights', 'load_backbone']
+           'CrossAttentionHead', 'log_softmax_sum', 'softmax_weighted', 'mean_heads', 'concat_heads', 'CenteredLinear',
+           'ResNetBody', 'TimmBody', 'create_body', 'ClassCenters', 'MACANet', 'read_weights', 'load_backbone']
 
 # %% ../nbs/10_models.ipynb #9d87644e
 import math, re, warnings
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 import torch, torchvision
@@ -115,6 +116,14 @@ def concat_heads(f):
 
 FUSIONS = dict(log_softmax_sum=log_softmax_sum, softmax_weighted=softmax_weighted, mean=mean_heads, concat=concat_heads)
 
+# %% ../nbs/10_models.ipynb #56cff08e
+class CenteredLinear(nn.Linear):
+    "A linear layer on x - `base`: B x C -> B x K. The same functions as `nn.Linear`, another start and another road"
+    def __init__(self, ni, nf, base=0.):
+        super().__init__(ni, nf)
+        self.base = base
+    def forward(self, x): return super().forward(x - self.base if self.base else x)
+
 # %% ../nbs/10_models.ipynb #115b29cb
 STEMS = ('imagenet', 'no_pool', 'stride1')
 RESNETS = ('resnet18', 'resnet34', 'resnet50')
@@ -192,11 +201,12 @@ class MACANet(nn.Module):
         self.neck = _conv_bn(nf, dim) if dim!=nf else nn.Identity()
         self.heads = nn.ModuleList(CrossAttentionHead(dim, p.spatial, p.gate, p.residual, p.pooling, p.branches) for _ in range(p.n_heads))
         fused = dim*p.n_heads if p.n_heads and p.fusion=='concat' else dim
-        self.classifier = nn.Linear(fused, n_out)
-        self.logits_bn = nn.BatchNorm1d(n_out) if p.logits_bn else nn.Identity()
+        base = p.n_heads*math.log(p.n_heads) if p.classifier=='centered' and p.fusion=='log_softmax_sum' and p.n_heads else 0.
+        self.classifier = CenteredLinear(fused, n_out, -base)
+        self.logits_bn = nn.BatchNorm1d(n_out) if p.classifier=='batch_norm' else nn.Identity()
         has = bool(p.a) if centers is None else centers
         self.afc = ClassCenters(n_out, fused if p.centers_on=='fused' else dim, p.alpha) if has else None
-        self.weights_info = None
+        self.weights_info,self.precision = None,'fp32'
         if weights is not None: self.weights_info = load_backbone(self, weights)
 
     def forward_features(self, x):
@@ -212,9 +222,14 @@ class MACANet(nn.Module):
         "From the last map to logits, or with `pre_logits` to the vector before them"
         f = self.fuse(fmap, self.forward_heads(fmap))
         return f if pre_logits else self.logits_bn(self.classifier(f))
+    def autocast(self, x):
+        "bf16 for the backbone and the heads where `precision` says so; an autocast from outside is left alone"
+        return torch.autocast(x.device.type, torch.bfloat16) if self.precision=='bf16' else nullcontext()
     def forward(self, x):
-        fmap = self.forward_features(x)
-        heads = self.forward_heads(fmap)
+        with self.autocast(x):
+            fmap = self.forward_features(x)
+            heads = self.forward_heads(fmap)
+        fmap,heads = fmap.float(),None if heads is None else heads.float()     # eq 14 lives on small differences between heads
         fused = self.fuse(fmap, heads)
         logits = self.logits_bn(self.classifier(fused))
         if not self.training: return logits
@@ -255,8 +270,12 @@ def load_backbone(
     "Fill the backbone of `model`, and report what matched. Raises `ValueError` where nothing does"
     body = model.backbone
     if isinstance(body, ResNetBody) and not Path(weights).exists() and re.fullmatch('imagenet|IMAGENET.*|DEFAULT', str(weights)):
-        w = torchvision.models.get_model_weights(model.arch)['DEFAULT' if weights=='imagenet' else weights]
-        sd,info = w.get_state_dict(progress=True),dict(weights=str(w), sha256=None)
+        have = torchvision.models.get_model_weights(model.arch)
+        name = 'DEFAULT' if weights=='imagenet' else weights
+        if name not in have.__members__: raise ValueError(f'weights {name!r}: torchvision has {", ".join(have.__members__)} for {model.arch}')
+        sd = have[name].get_state_dict(progress=True)
+        file = Path(torch.hub.get_dir())/'checkpoints'/Path(have[name].url).name
+        info = dict(weights=str(have[name]), url=have[name].url, sha256=sha256(file) if file.is_file() else None)
     else: sd,info = read_weights(weights),dict(weights=Path(weights).name, sha256=sha256(weights))
     inner = body.net if isinstance(body, TimmBody) else body
     want = inner.state_dict()

@@ -10,56 +10,59 @@ __all__ = ['CLASSES', 'AU_NAMES', 'EXPRESSION_AUS', 'OCCLUSIONS', 'HAIR', 'FaceF
 import math
 from dataclasses import dataclass, fields
 import numpy as np, pandas as pd
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from fastprogress.fastprogress import progress_bar
 from .core import EXPRESSIONS
 
 # %% ../nbs/02_synth.ipynb #f78f4c36
 CLASSES = EXPRESSIONS
-AU_NAMES = {1:'inner brow raiser', 2:'outer brow raiser', 4:'brow lowerer', 5:'upper lid raiser', 6:'cheek raiser', 7:'lid tightener',
-    9:'nose wrinkler', 12:'lip corner puller', 14:'dimpler', 15:'lip corner depressor', 16:'lower lip depressor', 20:'lip stretcher',
-    23:'lip tightener', 26:'jaw drop'}
-EXPRESSION_AUS = dict(neutral=(), happiness=(6,12), surprise=(1,2,5,26), sadness=(1,4,15), anger=(4,5,7,23), disgust=(9,15,16),
-    fear=(1,2,4,5,20,26), contempt=('R12','R14'))
+AU_NAMES = {1:'inner brow raiser', 2:'outer brow raiser', 4:'brow lowerer', 5:'upper lid raiser', 6:'cheek raiser',
+    7:'lid tightener', 9:'nose wrinkler', 12:'lip corner puller', 14:'dimpler', 15:'lip corner depressor',
+    16:'lower lip depressor', 20:'lip stretcher', 23:'lip tightener', 26:'jaw drop'}
+EXPRESSION_AUS = dict(neutral=(), happiness=(6,12), surprise=(1,2,5,26), sadness=(1,4,15), anger=(4,5,7,23),
+    disgust=(9,15,16), fear=(1,2,4,5,20,26), contempt=('R12','R14'))
 
 # %% ../nbs/02_synth.ipynb #cff9f604
-OCCLUSIONS = ('none', 'mouth', 'sunglasses', 'bar', 'patch')
-HAIR = ('short', 'long', 'bald', 'fringe')
+OCCLUSIONS = ('none', 'mouth', 'sunglasses', 'bar', 'patch', 'scarf', 'hand', 'microphone')
+HAIR = ('short', 'long', 'bald', 'fringe', 'side', 'curly', 'bun', 'ponytail', 'receding')
+
+_SKINS = ((255,226,204), (240,194,160), (206,150,110), (148,94,62), (92,58,42))
+_HAIR_COLORS = ((32,27,25), (72,46,30), (125,85,48), (205,168,105), (152,66,36), (172,171,172))
 
 @dataclass(frozen=True)
 class FaceFactors:
     "Everything about one face but its expression. Lengths in half face heights, angles in degrees"
-    width:float=.76         # half width of the head
-    jaw:float=.6            # how wide the jaw is, 0..1
-    eye_x:float=.3          # half the distance of the eyes
-    eye_size:float=.15      # half width of an eye
-    brow:float=.045         # thickness of the brows
-    nose:float=.38          # length of the nose
-    nose_w:float=.12        # half width of the nose
-    mouth_w:float=.27       # half width of the mouth
-    lips:float=.06          # fullness of the lips
-    hair:str='short'        # see `HAIR`
+    width:float=.76  # half width of the head
+    jaw:float=.6  # how wide the jaw is, 0..1
+    eye_x:float=.3  # half the distance of the eyes
+    eye_size:float=.15  # half width of an eye
+    brow:float=.045  # thickness of the brows
+    nose:float=.38  # length of the nose
+    nose_w:float=.12  # half width of the nose
+    mouth_w:float=.27  # half width of the mouth
+    lips:float=.06  # fullness of the lips
+    hair:str='short'  # see `HAIR`
     hair_color:tuple=(60,40,30)
     skin_color:tuple=(224,172,140)
     iris:tuple=(80,60,40)
     clothes:tuple=(70,90,130)
     background:tuple=(180,190,200)
-    age:float=.2            # strength of the lines, 0..1
-    beard:float=0.          # 0..1
+    age:float=.2  # strength of the lines, 0..1
+    beard:float=0.  # 0..1, from stubble to full
     glasses:bool=False
-    intensity:float=1.      # how far the units of the expression move
+    intensity:float=1.  # how far the units of the expression move
     yaw:float=0.
     pitch:float=0.
     roll:float=0.
     scale:float=1.
-    shift_x:float=0.        # in image widths
+    shift_x:float=0.  # in image widths
     shift_y:float=0.
-    light_dir:float=0.      # where the light comes from, degrees
-    light:float=.2          # strength of its gradient
-    gain:float=1.           # exposure
-    occlusion:str='none'    # see `OCCLUSIONS`
-    blur:float=0.           # in pixels of a 64 px image
-    noise:float=0.          # standard deviation, 0..255
+    light_dir:float=0.  # where the light comes from, degrees
+    light:float=.2  # strength of its gradient
+    gain:float=1.  # exposure
+    occlusion:str='none'  # see `OCCLUSIONS`
+    blur:float=0.  # in pixels of a 64 px image
+    noise:float=0.  # standard deviation, 0..255
 
 def sample_factors(
     rng, # `np.random.Generator`
@@ -68,15 +71,20 @@ def sample_factors(
     min_intensity:float=.4, # Of the expression
 )->FaceFactors:
     "One face at random"
-    u,t = rng.uniform,rng.uniform(0, 1)
-    skin = np.array([255,222,196])*(1-t) + np.array([92,58,40])*t + rng.normal(0, 6, 3)
-    hair = np.array([[30,25,22],[70,45,28],[125,85,45],[200,165,100],[150,60,35],[170,170,172]])[rng.choice(6, p=[.3,.27,.17,.1,.06,.1])] + rng.normal(0, 8, 3)
+    u,t = rng.uniform,rng.uniform(0, 4)
     rgb = lambda a: tuple(int(v) for v in np.clip(a, 0, 255))
-    return FaceFactors(width=u(.68,.84), jaw=u(.35,.9), eye_x=u(.26,.34), eye_size=u(.125,.175), brow=u(.025,.065), nose=u(.3,.46), nose_w=u(.09,.16),
-        mouth_w=u(.22,.32), lips=u(.035,.085), hair=str(rng.choice(HAIR, p=[.4,.28,.1,.22])), hair_color=rgb(hair), skin_color=rgb(skin),
-        iris=rgb([[70,45,25],[90,120,70],[80,120,165]][rng.choice(3, p=[.6,.2,.2])]), clothes=rgb(u(30,220,3)), background=rgb(u(60,235,3)), age=u(0,1)**1.6,
-        beard=u(.4,1) if u()<.18 else 0., glasses=bool(u()<.13), intensity=u(min_intensity,1), yaw=u(-1,1)*max_yaw, pitch=u(-12,12), roll=u(-10,10),
-        scale=u(.88,1.1), shift_x=u(-.05,.05), shift_y=u(-.05,.05), light_dir=u(0,360), light=u(0,.45), gain=u(.75,1.15),
+    skin = np.array([np.interp(t, range(5), v) for v in zip(*_SKINS)]) + rng.normal(0, 5) + rng.normal(0, 2.5, 3)
+    tones = [.68,.2,.02,0,0,.1] if t>2.2 else [.24,.27,.21,.12,.07,.09]
+    hair = np.array(_HAIR_COLORS[rng.choice(6, p=tones)]) + rng.normal(0, 8) + rng.normal(0, 3, 3)
+    back = u(60, 225) + u(-28, 28, 3)
+    style = str(rng.choice(HAIR, p=[.18,.15,.07,.1,.14,.12,.07,.07,.1]))
+    beards = .06 if style in ('long', 'fringe', 'bun', 'ponytail') else .32
+    return FaceFactors(width=u(.68,.82), jaw=u(.35,.9), eye_x=u(.26,.34), eye_size=u(.13,.175), brow=u(.028,.065),
+        nose=u(.3,.44), nose_w=u(.09,.16), mouth_w=u(.22,.32), lips=u(.035,.085), hair=style, hair_color=rgb(hair),
+        skin_color=rgb(skin), iris=rgb([[70,45,25],[90,120,70],[80,120,165]][rng.choice(3, p=[.6,.2,.2])]),
+        clothes=rgb(u(30,220,3)), background=rgb(back), age=u(0,1)**1.6, beard=u(.3,1) if u()<beards else 0.,
+        glasses=bool(u()<.13), intensity=u(min_intensity,1), yaw=u(-1,1)*max_yaw, pitch=u(-12,12), roll=u(-10,10),
+        scale=u(.88,1.1), shift_x=u(-.05,.05), shift_y=u(-.05,.05), light_dir=u(0,360), light=u(0,.4), gain=u(.8,1.15),
         occlusion=str(rng.choice(OCCLUSIONS[1:])) if u()<occlusion else 'none', blur=u(0,.6), noise=u(0,7))
 
 # %% ../nbs/02_synth.ipynb #97f3200d
@@ -85,11 +93,19 @@ def _side(aus, n):
     both = aus.get(n, 0.)
     return np.array([aus.get(f'R{n}', both), aus.get(f'L{n}', both)])
 
+def _sides(aus):
+    A = {n: _side(aus, n) for n in AU_NAMES}
+    m = {n: float(v.mean()) for n,v in A.items()}
+    m[12] = float(A[12].min())  # one corner alone opens no smile
+    return A,m
+
 def check_aus(aus):
     "Raise `ValueError` for an action unit that is not drawn here"
     for k in aus:
         n = int(k[1:]) if isinstance(k, str) and k[:1] in 'LR' and k[1:].isdigit() else k
-        if n not in AU_NAMES: raise ValueError(f'action unit {k!r} is not one of {", ".join(map(str, AU_NAMES))}, or one of them with L or R before it')
+        known = ', '.join(map(str, AU_NAMES))
+        if n in AU_NAMES: continue
+        raise ValueError(f'action unit {k!r} is not one of {known}, or one of them with L or R before it')
 
 def face_landmarks(
     aus:dict, # Action unit -> 0..1; keys such as 12, 'R12'
@@ -97,53 +113,75 @@ def face_landmarks(
 )->dict: # Name -> n x 2 points
     "The points that the face is drawn from"
     check_aus(aus)
-    A = {n: _side(aus, n) for n in AU_NAMES}
-    jaw,out = float(A[26].mean()),{}
+    (A,m),out = _sides(aus),{}
+    c = []  # corners of the mouth
+    my = .5 + .05*m[26]*(1-.6*m[20])
     for s,sx in ((0,-1), (1,1)):
         a,side = {n: v[s] for n,v in A.items()},'RL'[s]
-        ex,ey,w = sx*f.eye_x,-.12,f.eye_size
-        up = w*(.46 + .5*a[5] - .3*a[7]*(1-.5*a[5]) - .16*a[6] - .1*a[4]*(1-a[5]) - .22*a[9] + .1*a[2])
-        lo = w*(.34 - .22*a[7] - .3*a[6] - .2*a[9] + .06*a[5])
-        tilt = -.05*a[1]*(1-a[2])                          # raised inner brow alone lifts the inner lid: the look of grief
-        x = np.linspace(-1, 1, 13)
-        arch = 1-np.abs(x)**2.2
-        inner = -sx*x                                        # 1 at the inner corner
-        out[f'lid_up_{side}'] = np.c_[ex+w*x, ey - up*arch + tilt*(.5+.5*inner)*arch]
-        out[f'lid_lo_{side}'] = np.c_[ex+w*x, ey + lo*arch]
-        t = np.linspace(0, 1, 9)                             # brow, inner to outer end
-        by = ey - .21 - .05*np.sin(math.pi*t**.8)
-        by = by - .15*a[1]*(1-t)**1.3 - .13*a[2]*np.sin(math.pi*(.15+.75*t))**1.2*t**.5 + a[4]*(1-.45*a[1]*(1-t))*(.13*(1-t)**1.2+.03) + .05*a[9]*(1-t) - .03*a[5]
-        bx = f.eye_x-w*1.05+.05 + t*(2.25*w) - .06*a[4]*(1-t) - .02*a[9]*(1-t)
-        out[f'brow_{side}'] = np.c_[sx*bx, by]
-    c = []                                                   # corners of the mouth
-    my,mw = .5 + .04*jaw,f.mouth_w
-    for s,sx in ((0,-1), (1,1)):
-        a = {n: v[s] for n,v in A.items()}
-        c.append([sx*mw*(1 + .34*a[12] + .36*a[20] + .1*a[14] - .16*a[23] - .2*a[26]*(1-a[20]) - .03*a[15]), my - .17*a[12] + .14*a[15] - .02*a[14] + .03*a[20] + .04*a[26]])
-    c,m = np.array(c),{n: float(v.mean()) for n,v in A.items()}
-    t = np.linspace(0, 1, 17)
-    line = c[0]*(1-t)[:,None] + c[1]*t[:,None]
-    bell,full = np.sin(math.pi*t),f.lips*(1-.75*m[23])*(1-.3*m[12])*(1-.25*m[20])*(1-.3*m[26])
-    mid = (c[0,1]+c[1,1])/2
-    sag = (my - mid)*1.05                                     # the middle stays while the corners go
-    gap = .34*jaw + .1*max(0., m[12]-.35)*1.6 + .13*m[16] + .05*m[20]*(m[26]>0)
-    wide = bell**(.55 if jaw>.05 else .8)
-    cupid = 1-.35*np.exp(-((t-.5)/.07)**2)
-    top = line[:,1] + sag*bell - .3*gap*wide*(1-.6*(m[12]>.35)) - .03*m[9]*bell
-    bot = line[:,1] + sag*bell + .75*gap*wide
-    out['mouth_in_top'],out['mouth_in_bot'] = np.c_[line[:,0], top],np.c_[line[:,0], bot]
-    out['lip_top'],out['lip_bot'] = np.c_[line[:,0], top - full*bell**.7*cupid],np.c_[line[:,0], bot + 1.25*full*bell**.8]
-    ny = -.12 + f.nose - .05*m[9]
-    out['nose_tip'] = np.array([[0., ny]])
-    out['nose_wings'] = np.array([[-f.nose_w*(1+.15*m[9]), ny+.01], [f.nose_w*(1+.15*m[9]), ny+.01]])
+        out[f'lid_up_{side}'],out[f'lid_lo_{side}'] = _lids(a, f, sx)
+        out[f'brow_{side}'] = _brow(a, f, sx)
+        out_by = .34*a[12] + .42*a[20] + .1*a[14] - .2*a[23] - .36*a[26]*(1-a[20])*(1-a[12]) - .05*a[15] - .05*a[9]
+        down = .17*a[15]*(1-.5*a[9]) - .155*a[12] - .03*a[14] + .05*a[20] + .07*a[26] + .02*a[9]
+        c.append([sx*f.mouth_w*(1+out_by), my + down])
+    _mouth(out, np.array(c), my, m, f)
+    ny,nw = -.12 + f.nose - .05*m[9],f.nose_w*(1+.18*m[9]+.12*m[12])
+    out['nose_tip'],out['nose_wings'] = np.array([[0., ny]]),np.array([[-nw, ny+.01], [nw, ny+.01]])
     th = np.linspace(0, 2*math.pi, 49)
     x,y = np.sin(th),-np.cos(th)
     low = np.clip(y, 0, 1)
-    out['head'] = np.c_[f.width*np.sign(x)*np.abs(x)**.9*(1-(.34-.22*f.jaw)*low**1.5), np.where(y>0, y*(1 + .16*jaw), y)]
+    half = f.width*np.sign(x)*np.abs(x)**.86*(1-(.36-.22*f.jaw)*low**1.4)*(1-.04*np.clip(-y, 0, 1)**3)
+    out['head'] = np.c_[half, np.where(y>0, y*(1 + .15*m[26]*(1-.5*m[20])), y)]
     return out
+
+def _lids(a, f, sx):
+    ex,ey,w = sx*f.eye_x,-.12,f.eye_size
+    x = np.linspace(-1, 1, 13)
+    arch,inner = 1-np.abs(x)**2.2,-sx*x  # `inner` is 1 at the inner corner
+    grief = a[1]*(1-a[2])  # the inner brow alone pulls the lid to a slant
+    up = w*(.46 + .52*a[5]*(1-.15*a[7]) - .3*a[7]*(1-.6*a[5]) - .14*a[6] - .1*a[4]*(1-a[5]) - .27*a[9] - .06*grief
+        + .1*a[2])
+    lo = w*(.34 - .2*a[7] - .26*a[6] - .24*a[9] + .08*a[5])
+    slant = (-.07*grief*inner + .05*a[4]*a[5]*(1-a[1])*inner)*(arch+.15)*w/.15
+    return np.c_[ex+w*x, ey - up*arch + slant],np.c_[ex+w*x, ey + lo*arch - .06*a[6]*w]
+
+def _brow(a, f, sx):
+    "Nine points from the inner to the outer end"
+    t,w = np.linspace(0, 1, 9),f.eye_size
+    y = -.33 - .05*np.sin(math.pi*t**.8)
+    y = y - .16*a[1]*(1-t)**1.3 + .06*a[1]*(1-a[2])*t**1.5
+    y = y - .16*a[2]*(1-.5*a[4])*np.sin(math.pi*(.15+.75*t))**1.2*t**.5 - .06*a[1]*a[2]
+    y = y + a[4]*(1-.8*a[1])*(.15*(1-t)**1.2 + .04 - .07*t) + a[9]*(.09*(1-t)+.045) - .03*a[5]*(1-a[4])
+    x = f.eye_x - w*1.05 + .05 + t*2.25*w - (.07*a[4]+.03*a[9])*(1-t)
+    return np.c_[sx*x, y]
+
+def _mouth(out, c, my, m, f):
+    "Adds lips and opening between the corners `c`; the middle stays at `my` while the corners go"
+    t = np.linspace(0, 1, 17)
+    line,bell = c[0]*(1-t)[:,None] + c[1]*t[:,None],np.sin(math.pi*t)
+    thin = (1-.8*m[23])*(1-.3*m[12])*(1-.3*m[20])*(1-.25*m[26])
+    gap = .42*m[26]*(1-.42*m[20]) + .17*max(0., m[12]-.3) + .1*m[16] + .07*m[9]*m[16] + .05*m[20]
+    flat = bell**(.8 - .3*min(1, 3*m[26]) - .2*m[20] - .4*m[16])
+    base = line[:,1] + (my - (c[0,1]+c[1,1])/2)*1.05*bell**(1-.25*m[16])
+    smile = min(1, max(0., m[12]-.2)*3)
+    top,bot = base - gap*(.34-.3*smile)*flat - .09*m[9]*flat,base + gap*(.66+.2*smile)*flat - .03*m[9]*flat
+    cupid,pout = 1 - .35*np.exp(-((t-.5)/.07)**2),1 + .5*m[15]*(1-m[16]) + .2*m[16]
+    out['mouth_in_top'],out['mouth_in_bot'] = np.c_[line[:,0], top],np.c_[line[:,0], bot]
+    out['lip_top'] = np.c_[line[:,0], top - f.lips*thin*bell**.7*cupid]
+    out['lip_bot'] = np.c_[line[:,0], bot + 1.25*f.lips*thin*pout*bell**.8]
 
 # %% ../nbs/02_synth.ipynb #824e4ae3
 def _mix(a, b, t): return tuple(int(round(p*(1-t)+q*t)) for p,q in zip(a, b))
+def _dim(a, t): return _mix(a, (0,0,0), t)
+def _lit(a, t): return _mix(a, (255,246,232), t)
+
+def _arc(x0, y0, x1, y1, bend=0., n=9):
+    "Points of a bow: `bend` > 0 bows downwards, or to the right where it is steep; a pair says both"
+    t = np.linspace(0, 1, n)[:,None]
+    if not np.ndim(bend): bend = (bend,0) if abs(y1-y0)>abs(x1-x0) else (0,bend)
+    return np.array((x0,y0)) + np.array((x1-x0,y1-y0))*t + np.sin(math.pi*t)*bend
+
+_RING = np.array([(math.cos(i*math.pi/12), math.sin(i*math.pi/12)) for i in range(25)])
+def _oval(x, y, rx, ry): return _RING*[rx,ry] + [x,y]
 
 class _Canvas:
     "Paints face coordinates onto a picture of S x S pixels"
@@ -151,112 +189,275 @@ class _Canvas:
         self.S,self.k = S,S*.405*f.scale
         self.im = Image.new('RGB', (S, S), f.background)
         self.d = ImageDraw.Draw(self.im)
-        ya,pi,ro = (math.radians(v) for v in (f.yaw, f.pitch, f.roll))
-        ry = np.array([[math.cos(ya),0,math.sin(ya)],[0,1,0],[-math.sin(ya),0,math.cos(ya)]])
-        rp = np.array([[1,0,0],[0,math.cos(pi),math.sin(pi)],[0,-math.sin(pi),math.cos(pi)]])
-        rr = np.array([[math.cos(ro),-math.sin(ro),0],[math.sin(ro),math.cos(ro),0],[0,0,1]])
-        self.rot,self.w = rr@rp@ry,f.width
+        cs = [(math.cos(t), math.sin(t)) for t in map(math.radians, (f.yaw, f.pitch, f.roll))]
+        (a,b),(u,v),(q,r) = cs
+        yaw,pitch,roll = [[a,0,b],[0,1,0],[-b,0,a]],[[1,0,0],[0,u,v],[0,-v,u]],[[q,-r,0],[r,q,0],[0,0,1]]
+        self.rot,self.w = (np.array(roll)@pitch@yaw)[:2]*self.k,f.width
         self.o = np.array([S*(.5+f.shift_x), S*(.52+f.shift_y)])
     def at(self, pts, z=None):
-        "n x 2 face coordinates -> pixels; depth on the ellipsoid unless `z` is given"
-        p = np.atleast_2d(np.asarray(pts, float))
-        if z is None: z = .62*np.sqrt(np.clip(1-(p[:,0]/(self.w*1.12))**2-(p[:,1]/1.25)**2, 0, 1))
-        q = np.c_[p, np.broadcast_to(z, len(p))]@self.rot.T
-        return [tuple(v) for v in q[:,:2]*self.k + self.o]
+        "n x 2 (or 3, with depth) face coordinates -> pixels; depth on the ellipsoid unless `z` is given"
+        p = np.asarray(pts, float)
+        if p.shape[1]==3: z = p[:,2]
+        if z is None: z = .62*np.sqrt(np.maximum(1-(p[:,0]/(self.w*1.12))**2-(p[:,1]/1.25)**2, 0))
+        return p[:,:2]@self.rot[:,:2].T + np.multiply.outer(z, self.rot[:,2]) + self.o
     def px(self, v): return max(1, int(round(v*self.k)))
-    def poly(self, pts, fill, z=None): self.d.polygon(self.at(pts, z), fill=fill)
+    def poly(self, pts, fill, z=None): self.d.polygon(self.at(pts, z).ravel().tolist(), fill=fill)
+    def oval(self, c, rx, ry, fill, z=None): self.poly(_oval(*c, rx, ry), fill, z)
     def line(self, pts, fill, width, z=None):
         p,w = self.at(pts, z),self.px(width)
-        self.d.line(p, fill=fill, width=w, joint='curve')
+        self.d.line(p.ravel().tolist(), fill=fill, width=w, joint='curve')
         for x,y in (p[0], p[-1]): self.d.ellipse((x-w/2, y-w/2, x+w/2, y+w/2), fill=fill)
-    def oval(self, c, rx, ry, fill, z=None):
-        t = np.linspace(0, 2*math.pi, 25)
-        self.poly(np.c_[c[0]+rx*np.cos(t), c[1]+ry*np.sin(t)], fill, z)
+    def stroke(self, pts, fill, width, z=None):
+        "A line that thins out at both ends"
+        p = self.at(pts, z)
+        n = np.gradient(p, axis=0)[:,::-1]*[-1,1]
+        w = np.sin(math.pi*np.linspace(.04, .96, len(p)))*width*self.k/2
+        n = n*(w/(np.hypot(*n.T)+1e-9))[:,None]
+        self.d.polygon(np.concatenate((p+n, (p-n)[::-1])).ravel().tolist(), fill=fill)
+    def dots(self, pts, r, fill, z=None):
+        r = np.broadcast_to(r*self.k, len(pts)).tolist()
+        for (x,y),q in zip(self.at(pts, z).tolist(), r): self.d.ellipse((x-q, y-q, x+q, y+q), fill=fill)
+    def mask(self, pts, z=None):
+        m = Image.new('L', (self.S, self.S), 0)
+        ImageDraw.Draw(m).polygon(self.at(pts, z).ravel().tolist(), fill=255)
+        return m
+    def soft(self, shapes, fill, blur, clip=None):
+        "Lay `fill` over the picture through blurred (points, strength); at a quarter of the size, for speed"
+        m = Image.new('L', (self.S//4, self.S//4), 0)
+        d = ImageDraw.Draw(m)
+        for pts,s in shapes: d.polygon((self.at(pts)/4).ravel().tolist(), fill=int(255*min(s, 1)))
+        m = m.filter(ImageFilter.GaussianBlur(self.k*blur/4)).resize((self.S, self.S), Image.BILINEAR)
+        self.veil(fill, ImageChops.multiply(m, clip) if clip else m)
+    def veil(self, fill, m):
+        if box := m.getbbox(): self.im.paste(fill, box, m.crop(box))
 
-def _arc(x0, y0, x1, y1, bend, n=9):
-    "Points of a bow from one place to another; `bend` > 0 bows downwards"
-    t = np.linspace(0, 1, n)
-    return np.c_[x0+(x1-x0)*t, y0+(y1-y0)*t + bend*np.sin(math.pi*t)]
+def _draw_shading(c, p, f, skin, dark, m, mask):
+    "Roundness, soft hollows and bulges of the skin; the side away from the light is darker"
+    ny,ly,far = p['nose_tip'][0,1],p['lip_bot'][8,1],-1 if math.cos(math.radians(f.light_dir))>0 else 1
+    h,nw,lift = p['head'],p['nose_wings'][1,0],.07*m[6]+.03*m[12]
+    rim = mask.reduce(4).filter(ImageFilter.GaussianBlur(c.S/44)).point([int((255-v)*.42) for v in range(256)])
+    c.veil(0, ImageChops.multiply(mask, rim.resize(mask.size, Image.BILINEAR)))
+    half,jaw = h[27:45] if far<0 else h[5:22],h[16:33]
+    shades = [(np.r_[half, half[::-1]*[.72,1]], .3+.5*f.light), (np.r_[jaw, (jaw*[.8,.86])[::-1]], .4),
+        (_oval(0, ly+.055, .13, .03), .42), (_oval(0, ny+.06, nw, .03), .4)]
+    for sx in (-1,1):
+        shades += [(_oval(sx*f.eye_x*.97, -.21+.03*m[4], .19, .085), .34),
+            (_oval(sx*f.eye_x, 0, .13, .035), .16+.2*f.age),
+            ([[sx*.62,.18], [sx*.36,.42], [sx*.5,.62], [sx*.66,.4]], .18 + .15*f.age),
+            ([[sx*.05,-.24,.6], [sx*.035,ny-.1,.76], [sx*nw,ny+.02,.62], [sx*.11,-.06,.56]], .5 if sx==far else .16)]
+    c.soft(shades, dark, .05, mask)
+    lights = [(_oval(0, -.56, .3, .11), .3), (_oval(0, .84+.1*m[26], .12, .07), .26),
+        (np.array([[-.035,-.22,.62], [.035,-.22,.62], [.045,ny-.05,.8], [-.045,ny-.05,.8]]) - [far*.012,0,0], .5)]
+    cheeks = [_oval(sx*f.eye_x*1.3, .14-lift, .13, .08) for sx in (far,-far)]
+    lights += [(o, s+.25*m[6]) for o,s in zip(cheeks, (.2,.36))]
+    c.soft(lights, _lit(skin, .55), .045, mask)
+    c.soft([(o+[0,.1], .2+.25*m[6]) for o in cheeks], _mix(skin, (225,85,80), .5), .05, mask)
+
+def _draw_nose(c, p, f, skin, dark):
+    (lx,ly),(rx,_) = p['nose_wings']
+    c.dots([[lx*.45,ly+.015], [rx*.45,ly+.015]], .026, _mix(skin, dark, .75), .72)
+    for x in (lx, rx): c.stroke(_arc(x*.8, ly-.09, x*.72, ly+.025, x*.35), _mix(skin, dark, .5), .022, .66)
+    c.stroke(_arc(lx*.6, ly+.015, rx*.6, ly+.015, .035), _mix(skin, dark, .45), .022, .72)
+    c.oval((0, ly-.075), .03, .022, _lit(skin, .35), .82)
 
 def _draw_eye(c, p, side, f, skin, dark, a):
     up,lo = p[f'lid_up_{side}'],p[f'lid_lo_{side}']
     shape = np.r_[up, lo[::-1]]
-    c.poly(np.r_[up-[0,.025], lo[::-1]+[0,.012]], _mix(skin, dark, .35))                        # socket
-    mask = Image.new('L', c.im.size, 0)
-    ImageDraw.Draw(mask).polygon(c.at(shape), fill=255)
-    box = mask.getbbox()
-    if box:
+    c.poly(np.r_[up-[0,.03], lo[::-1]+[0,.014]], _mix(skin, dark, .28))  # socket
+    mask = c.mask(shape)
+    if box := mask.getbbox():
         keep = c.im.crop(box)
         c.poly(shape, (244,242,238))
-        mid = np.array([up[:,0].mean(), -.125])
-        r = f.eye_size*.47
-        c.oval(mid, r, r, f.iris); c.oval(mid, r*.5, r*.5, (15,12,12)); c.oval(mid+[-.35*r,-.4*r], r*.2, r*.2, (255,255,255))
+        mid,r = np.array([up[:,0].mean(), -.125]),f.eye_size*.47
+        c.dots([mid], r, _dim(f.iris, .45)); c.dots([mid], r*.82, f.iris); c.dots([mid], r*.48, (15,12,12))
+        c.line(up+[0,.012], (150,138,132), .03)  # the lid's shadow
+        c.dots([mid+[-.35*r,-.35*r]], r*.24, (255,255,255))
         c.im.paste(Image.composite(c.im.crop(box), keep, mask.crop(box)), box[:2])
-    c.line(up, dark, .024)
-    c.line(lo, _mix(skin, dark, .55), .009)
-    if a[6]>.15 or a[7]>.3:                                                                     # cheek or lid pushes a fold up
-        c.line(lo[1:-1]+[0,.055], _mix(skin, dark, .25+.3*max(a[6], a[7])), .014)
-    c.line(up[1:-1]-[0,.05+.02*a[5]], _mix(skin, dark, .3), .01)
+    c.line(up, _dim(dark, .35), .026)
+    c.stroke(lo, _mix(skin, dark, .6), .014)
+    fold = max(a[6], a[7]*.8)  # a cheek or lid pushes up
+    if fold>.15: c.stroke(lo[1:-1]+[0,.055], _mix(skin, dark, .2+.3*fold), .02)
+    c.stroke(up[1:-1]-[0,.05+.02*a[5]], _mix(skin, dark, .4), .014)
 
 def _draw_mouth(c, p, f, skin, dark, m):
     it,ib,lt,lb = p['mouth_in_top'],p['mouth_in_bot'],p['lip_top'],p['lip_bot']
-    lip = _mix(_mix(skin, (190,70,75), .5), dark, .12)
-    c.poly(np.r_[lt, it[::-1]], _mix(lip, dark, .12)); c.poly(np.r_[ib, lb[::-1]], lip)
+    lip = _mix(_mix(skin, (188,66,72), .5), dark, .1)
+    c.poly(np.r_[lt, it[::-1]], _mix(lip, dark, .2)); c.poly(np.r_[ib, lb[::-1]], lip)
+    c.stroke(((ib+lb)/2)[5:-5], _lit(lip, .25), .02)
     gap = (ib-it)[:,1]
-    if gap.max()>.035:
-        c.poly(np.r_[it, ib[::-1]], (62,20,24))
-        h = np.minimum(gap*.5, .075)[:,None]*[0,1]
-        if m[12]>.3 or m[26]>.4 or m[20]>.3: c.poly(np.r_[it[2:-2], (it+h)[2:-2][::-1]], (240,238,230))    # upper teeth
-        if m[16]>.2: c.poly(np.r_[ib[3:-3], (ib-np.minimum(gap*.6, .07)[:,None]*[0,1])[3:-3][::-1]], (236,232,222))   # lower teeth
-        elif m[26]>.4 and m[20]<.3: c.oval((it[8,0], ib[8,1]-.05), .1, .045, (176,80,84))                 # tongue
-    else: c.line(it, _mix(lip, (30,10,10), .65), .018)
-    c.line(lb[4:-4]+[0,.03], _mix(skin, dark, .28), .014)
+    if gap.max()>.03: _draw_opening(c, it, ib, gap, m)
+    else: c.stroke(it, _mix(lip, (30,8,8), .8), .03)
+    c.dots([it[0], it[-1]], .014, _mix(lip, dark, .7))
+    for y in (-.075, .085):  # lips pressed to a line bulge
+        if m[23]>.2: c.stroke(it[2:-2]*[.85,1]+[0,y], _mix(skin, dark, .5*m[23]), .02)
+
+def _draw_opening(c, it, ib, gap, m):
+    c.poly(np.r_[it, ib[::-1]], (58,16,20))
+    below = lambda a,h: np.c_[a[:,0], a[:,1]+h][::-1]
+    smile,oh = m[12]>.25,m[26]>.3 and m[20]<.25
+    if oh: c.oval((it[8,0], ib[8,1]-.055), .1, .05, (176,78,82))  # tongue
+    h = (np.minimum(gap*.62, .11) if smile else np.minimum(gap*.4, .085))*(.45 if oh else 1)
+    if smile or oh or m[20]>.25 or m[9]>.3: c.poly(np.r_[it, below(it, h)][1:-1], (242,239,230))
+    if m[20]>.25: c.poly(np.r_[ib, below(ib, -np.minimum(gap*.34, .08))][2:-2], (228,222,210))  # clenched: both rows
 
 def _draw_lines(c, p, f, skin, dark, A, m):
     "Folds that units and age leave in the skin"
     ink = lambda s: _mix(skin, dark, min(.85, s))
-    ny = p['nose_tip'][0,1]
+    ny,nw = p['nose_tip'][0,1],p['nose_wings'][1,0]
     for s,sx in ((0,-1), (1,1)):
-        cx,cy = p['mouth_in_top'][0 if s==0 else -1]
-        fold = .25*f.age + .55*A[12][s] + .6*A[9][s] + .3*A[14][s] + .15*A[15][s]
-        if fold>.12: c.line(_arc(sx*f.nose_w*1.15, ny-.03, cx+sx*.09, cy-.04, -.02*sx*0+.0), ink(fold), .016)
-        if A[14][s]>.2: c.line([[cx+sx*.05, cy-.07], [cx+sx*.075, cy], [cx+sx*.055, cy+.07]], ink(.8*A[14][s]), .022)    # dimple
-        if A[15][s]>.25: c.line(_arc(cx+sx*.015, cy+.02, cx+sx*.05, cy+.13, 0), ink(.6*A[15][s]), .016)
-        crow = .5*f.age + .6*A[6][s]
-        if crow>.3:
-            ex = sx*(f.eye_x+f.eye_size*1.15)
-            for dy in (-.05, 0, .05): c.line([[ex, -.12+dy*.5], [ex+sx*.08, -.12+dy*1.7]], ink(.5*crow), .009)
+        cx,cy = p['mouth_in_top'][-s]
+        fold = .22*f.age + .55*A[12][s] + .75*A[9][s] + .12*A[15][s] - .2*A[14][s]
+        if fold>.1: c.stroke(_arc(sx*nw*1.1, ny-.06, cx+sx*.1, cy+.04, (sx*.04,0)), ink(.1+.8*fold), .03)
+        if A[14][s]>.2: c.stroke(_arc(cx+sx*.05, cy-.1, cx+sx*.05, cy+.08, sx*.035), ink(.85*A[14][s]), .034)  # dimple
+        if A[15][s]>.2: c.stroke(_arc(cx+sx*.02, cy+.01, cx+sx*.05, cy+.11), ink(.7*A[15][s]), .026)
+        ex,crow = sx*(f.eye_x+f.eye_size*1.15),.5*f.age + .6*A[6][s]
+        for dy in (-.05, 0, .05):
+            if crow>.3: c.stroke(_arc(ex, -.12+dy*.5, ex+sx*.09, -.12+dy*1.7), ink(.55*crow), .014)
     brows = .5*f.age + .8*m[1]*(.4+.6*m[2])
     if brows>.25:
-        for k,y in enumerate((-.52, -.6, -.68)):
-            if k<2 or brows>.6: c.line(_arc(-.3, y, .3, y, -.03), ink(.45*brows), .013)
+        wide = .3 if m[2]>.2 or m[1]<.2 else .16  # grief wrinkles the middle only
+        for y in (-.54, -.61, -.68)[:2+(brows>.6)]: c.stroke(_arc(-wide, y, wide, y, -.03), ink(.5*brows), .02)
     if m[4]>.2:
-        for sx in (-1,1): c.line([[sx*.055, -.3], [sx*.045, -.19]], ink(.9*m[4]), .018)
-    if m[9]>.2:
-        for k in range(3): c.line(_arc(-.085, -.13+.05*k, .085, -.13+.05*k, -.03), ink(.75*m[9]), .013)
+        for sx in (-1,1): c.stroke(_arc(sx*.05, -.36, sx*.045, -.2, -sx*.015), ink(m[4]*(1-.4*m[1])), .026)
+    for y in (-.17, -.115, -.06):
+        if m[9]>.2: c.stroke(_arc(-.1, y, .1, y, -.035), ink(.85*m[9]), .024)
+    if m[15]>.2 and m[16]<.2: c.stroke(_arc(-.12, .79, .12, .79, -.045), ink(.5*m[15]), .024)  # the chin is pushed up
+
+def _draw_beard(c, p, f, skin, dark, mask):
+    h,y,(cx,my) = p['head'],p['lip_bot'][8,1],p['mouth_in_top'][-1]
+    hair,full = _mix(f.hair_color, dark, .25),.1 + .8*f.beard**1.3
+    low = h[14:35]*[1,1+.05*f.beard]
+    cheek = [[-f.width*.9,.15], [-.42,.4], [-.24,my-.09], [0,my-.11], [.24,my-.09], [.42,.4], [f.width*.9,.15]]
+    lips = _oval(0, (my+y)/2, cx*.8, (y-my)/2+.03)
+    c.soft([(np.r_[low, cheek], full), (lips, full*.5)], hair, .07-.045*f.beard, mask)
+    top = p['lip_top']
+    if f.beard>.4: c.poly(np.r_[top*[1.12,1]+[0,.01], (top*[.95,1]-[0,.055])[::-1]], _mix(skin, hair, full))
+
+def _hairline(f):
+    "From the left temple to the right"
+    x = np.linspace(-1, 1, 41)
+    a = np.abs(x)
+    m = -.76 - .13*np.sin(math.pi*np.clip(a/.8, 0, 1)) + .2*np.clip(a-.8, 0, 1)
+    side = np.where(x<.38, .27*np.clip((.38-x)/1.2, 0, 1)**.7, .3*(x-.38)) - .8
+    y = {'short': -.7 + .1*a**2 + .018*np.sin(x*31), 'side': side,
+        'long': -.88 + .62*a**1.5, 'fringe': -.5 + .03*np.sin(x*29) + .1*a**4, 'curly': -.68 + .03*np.sin(x*19),
+        'receding': m}.get(f.hair, -.74 + .16*a**2)
+    burn = {'long': .1, 'fringe': .2, 'receding': .0, 'bun': -.2, 'ponytail': -.2}.get(f.hair, -.08)
+    y = np.where(a>.88, burn, y)
+    return np.c_[x*(f.width*(1-np.clip(y, -.95, 0)**2)**.4+.01), y]
+
+def _draw_hair_back(c, f, p):
+    w,hair,h = f.width,f.hair_color,p['head']
+    dim,shine = _dim(hair, .3),_lit(hair, .13)
+    if f.hair in ('long', 'fringe'):
+        low,wide = (1.3,1.3) if f.hair=='long' else (.62,1.24)
+        side = np.array([[w*wide,.1], [w*wide,low*.7], [w*wide*.95,low], [w*.6,low+.05]])
+        c.poly(np.r_[h[12::-1]*[1.16,1.12], h[47:35:-1]*[1.16,1.12], side*[-1,1], side[::-1]], dim, -.15)
+    if f.hair=='curly':
+        t = np.linspace(-2.15, 2.15, 19)
+        c.dots(np.c_[np.sin(t)*(w+.13), -.2-.88*np.cos(t)], .19+.03*np.sin(t*9), dim, -.1)
+    if f.hair=='bun':
+        c.oval((.22, -1.08), .3, .24, hair, -.25)
+        c.stroke(_arc(0, -1.08, .44, -1.08, -.2), shine, .03, -.25)
+    if f.hair=='ponytail':
+        x = w+.02
+        tail = [[-.2,-.6], [.1,-.62], [.3,-.2], [.34,.4], [.2,.95], [.04,1.2], [.02,.7], [-.05,.2], [-.15,-.1]]
+        c.poly(np.array(tail)+[x,0], _dim(hair, .12), -.3)
+        for d in (0, .09, .17): c.stroke(_arc(x+d, -.3, x+d, .9, .1), shine, .03, -.3)
 
 def _draw_hair(c, f):
-    x = np.linspace(-1, 1, 21)
-    cap = np.sqrt(np.clip(1-x**2, 0, 1))
-    if f.hair=='bald': return
-    line = {'short': -.62, 'long': -.6, 'fringe': -.45}[f.hair]
-    top = np.c_[x*(f.width+.07), -.18 - .93*cap]
-    front = np.c_[x*(f.width+.03), np.where(np.abs(x)>.86, -.25, line - .1*np.cos(x*4 + f.width*40)*(f.hair!='fringe') - .05*np.sin(x*23)*(f.hair=='fringe'))]
-    c.poly(np.r_[top, front[::-1]], f.hair_color)
-    c.line(np.c_[x*f.width*.6, -.4 - .62*cap][4:-8], _mix(f.hair_color, (255,255,255), .16), .03)
+    if f.hair=='bald': return c.soft([(_oval(-.2, -.8, .2, .07), .5)], (255,250,242), .05)
+    w,hair,x = f.width,f.hair_color,np.linspace(-1, 1, 41)
+    rise = {'curly':1., 'receding':.85, 'bun':.88, 'ponytail':.88}.get(f.hair, .93)
+    top = np.c_[x*(w+(.03 if rise<.9 else .07)), -.18 - rise*np.sqrt(1-x**2)]
+    line = _hairline(f)
+    z = .46*np.sqrt(np.clip(1-(line[:,0]/w/1.1)**2-(line[:,1]/1.25)**2, 0, 1))
+    c.poly(np.r_[np.c_[top, 0*x+.05], np.c_[line, z][::-1]], hair)
+    if f.hair=='curly': return _draw_curls(c, w, hair)
+    if f.hair=='long': _draw_curtains(c, w, hair)
+    if f.hair=='receding': return
+    root = {'side': .38, 'ponytail': .75, 'bun': .22}.get(f.hair, 0.)  # strands run away from here
+    for i,k in enumerate(range(5, 37, 3)):
+        ax = root*.8 + .35*x[k] if f.hair!='short' else x[k]*.9
+        a,b = np.array([ax*w, -.18 - rise*.96*math.sqrt(1-ax**2)]),line[k]
+        tone = _lit(hair, .06+.05*(i%2)) if i%3 else _dim(hair, .25)
+        c.stroke(_arc(*a, *(b*.93+a*.07), .1*x[k] if f.hair!='short' else .02), tone, .026)
+    if f.hair in ('side', 'long'): c.stroke(_arc(root*w, -.84, root*w*.85, -1.07), _mix(hair, f.skin_color, .6), .03)
 
-def _draw_occlusion(c, f, rng):
-    dark = _mix(f.clothes, (0,0,0), .3)
-    if f.occlusion=='mouth': c.poly([[-f.width,.2],[0,.12],[f.width,.2],[f.width*.8,.75],[0,1.02],[-f.width*.8,.75]], _mix(f.clothes, (255,255,255), .35))
-    elif f.occlusion=='sunglasses':
-        for sx in (-1,1): c.oval((sx*f.eye_x, -.11), f.eye_size*1.5, f.eye_size*1.15, (22,22,26))
-        c.line([[-f.width,-.16],[f.width,-.16]], (22,22,26), .03)
-    elif f.occlusion=='bar':
-        x = rng.uniform(-.5, .5)
-        c.poly([[x-.14,-1.1],[x+.12,-1.1],[x+.2,1.1],[x-.06,1.1]], f.hair_color)
-    elif f.occlusion=='patch':
-        x,y,w,h = rng.uniform(-.6,.3),rng.uniform(-.6,.4),rng.uniform(.35,.6),rng.uniform(.3,.5)
-        c.poly([[x,y],[x+w,y],[x+w,y+h],[x,y+h]], dark, z=.4)
+def _draw_curtains(c, w, hair):
+    lock = [[.62,-.72], [.83,-.35], [.93,0], [.97,.45], [.86,1.1], [1.05,1.28], [1.28,1.2], [1.3,.4], [1,-.7]]
+    for sx in (-1,1):
+        c.poly(np.array(lock)*[sx*w,1], hair)
+        for d,t in ((1.0,.09), (1.08,-.25), (1.17,.08)):
+            c.stroke(_arc(sx*w*(d-.08), -.45, sx*w*d, 1.1, sx*.05), _lit(hair, t) if t>0 else _dim(hair, -t), .035)
+
+def _draw_curls(c, w, hair):
+    t = np.linspace(-1.75, 1.75, 15)
+    for r,y,q in ((w+.1,.88,.15), (w-.1,.72,.15), (w*.62,.72,.14)):
+        s = t if r>w else t[2:-2]*.8
+        pts = np.c_[np.sin(s)*r, -.2-y*np.cos(s)]
+        for j,tone in enumerate((_dim(hair, .12), _lit(hair, .06))): c.dots(pts[j::2], q-.02*j, tone)
+        c.dots(pts+[-.03,-.04], q*.35, _lit(hair, .17)); c.dots(pts+[-.02,-.02], q*.26, hair)
+
+def _draw_glasses(c, f):
+    x,r = f.eye_x,f.eye_size*1.35
+    rims = [s for sx in (-1,1) for s in (_oval(sx*x, -.11, r, r*.85), [[sx*(x+r),-.14], [sx*f.width,-.17]])]
+    for s in rims+[[[r-x,-.13], [x-r,-.13]]]: c.line(s, (35,32,32), .018)
+
+def _cover_mouth(c, f, rng):
+    w,tone = f.width,((150,195,215), (236,238,240), (48,50,56), _lit(f.clothes, .3))[rng.integers(4)]
+    for sx in (-1,1):
+        for y in (.2, .62): c.line([[sx*w*.7,y], [sx*w*1.02,.08 if y<.5 else .2]], _dim(tone, .1), .02)
+    low = [[w*.76,.7], [w*.4,1.02], [0,1.1], [-w*.4,1.02], [-w*.76,.7]]
+    c.poly(np.r_[_arc(-w*.8, .22, 0, .1, -.03), _arc(0, .1, w*.8, .22, -.03), low], tone)
+    for y in (.35, .5, .65): c.stroke(_arc(-w*.74, y+.02, w*.74, y+.02, .07), _dim(tone, .2), .022)
+
+def _cover_scarf(c, f, rng):
+    w,y = f.width*1.12,rng.uniform(.3, .42)
+    low = [[w*1.1,.8], [w*.95,1.3], [0,1.5], [-w*.95,1.3], [-w*1.1,.8]]
+    c.poly(np.r_[_arc(-w, y-.04, w, y-.04, .06), low], f.clothes, .35)
+    for i,d in enumerate((.12, .28, .46, .66)):
+        tone = _dim(f.clothes, .3) if i%2 else _lit(f.clothes, .22)
+        c.stroke(_arc(-w, y+d*.8, w*.95, y+d+.1*(-1)**i, .12), tone, .06, .4)
+
+def _cover_sunglasses(c, f, rng):
+    for sx in (-1,1):
+        c.oval((sx*f.eye_x, -.1), f.eye_size*1.5, f.eye_size*1.2, (22,22,26))
+        c.stroke(_arc(sx*f.eye_x-.1, -.1, sx*f.eye_x+.02, -.2), (92,98,112), .03)
+    c.line([[-f.width,-.17], [f.width,-.17]], (22,22,26), .03)
+
+def _cover_bar(c, f, rng):
+    x,sx = rng.uniform(-.45, .45),rng.choice((-1,1))
+    for i in range(7):
+        d = (i-3)*.05
+        tone = (f.hair_color, _dim(f.hair_color, .25), _lit(f.hair_color, .12))[i%3]
+        c.stroke(_arc(x+d-sx*.2, -.98, x+d*1.4+sx*.12, .55+.35*math.sin(i*2.3), sx*.2, 13), tone, .12)
+
+def _cover_patch(c, f, rng):
+    "A telephone held before the face"
+    x,y,t = rng.uniform(-.45, .45),rng.uniform(-.35, .5),rng.uniform(-.6, .6)
+    box = np.sign(_RING)*np.abs(_RING)**.3@np.array([[math.cos(t),math.sin(t)],[-math.sin(t),math.cos(t)]])
+    tone = _mix(f.clothes, (30,32,38), .7)
+    for s,fill in ((1., _dim(tone, .4)), (.93, tone)): c.poly(box*[.27*s,.42*s]+[x,y], fill, .75)
+    c.dots(box[[14,13]]*[.19,.3]+[x,y], .045, (12,12,16), .75)
+
+def _cover_hand(c, f, rng):
+    "Four fingers and a palm, from the side or from below"
+    sx,t,skin = rng.choice((-1,1)),rng.uniform(.1, 1.3),f.skin_color
+    d = np.array([-sx*math.cos(t), -math.sin(t)])
+    n,mid = np.array([-d[1], d[0]]),np.array([sx*rng.uniform(.1, .3), rng.uniform(.05, .6)])
+    edge,z = _mix(skin, (50,15,10), .5),.8
+    c.line([mid-d*.4, mid-d*2.2], f.clothes, .44, z); c.line([mid-d*.2, mid-d*.75], skin, .32, z)
+    for k,l in enumerate((.36, .46, .44, .33)):
+        a = mid + n*(k-1.5)*.125
+        for w,fill in ((.15, edge), (.118, _dim(skin, .03*k))): c.line([a-d*.15, a+d*l+n*(k-1.5)*.02], fill, w, z)
+        c.stroke(_arc(*(a+d*l*.45-n*.05), *(a+d*l*.45+n*.05)), edge, .018, z)
+    c.poly(_oval(*(mid-d*.2), .27, .27), skin, z)
+
+def _cover_microphone(c, f, rng):
+    x,y = rng.uniform(-.2, .2),rng.uniform(.6, .75)
+    c.poly([[x-.1,y], [x+.1,y], [x+.2,2.2], [x+.02,2.2]], (40,40,46), .8)
+    c.dots([[x,y]], .23, (58,60,66), .8); c.dots([[x-.03,y-.03]], .19, (92,94,102), .8)
 
 def draw_face(
     aus:dict, # Action unit -> 0..1; keys such as 12, 'R12'
@@ -267,52 +468,48 @@ def draw_face(
     "Draw one face"
     rng = rng or np.random.default_rng(0)
     p = face_landmarks(aus, f)
-    A = {n: _side(aus, n) for n in AU_NAMES}
-    m = {n: float(v.mean()) for n,v in A.items()}
+    A,m = _sides(aus)
     S = size*(4 if size<=80 else 3 if size<=120 else 2)
     c,skin = _Canvas(f, S),f.skin_color
     dark = _mix(_mix(skin, (40,10,5), .78), (0,0,0), .25)
-    c.poly([[-1.5,2.2],[-1.2,1.35],[-.38,1.12],[.38,1.12],[1.2,1.35],[1.5,2.2]], f.clothes, z=-.2)
-    c.poly([[-.36,.5],[.36,.5],[.42,1.28],[0,1.42],[-.42,1.28]], _mix(skin, dark, .3), z=-.1)
-    if f.hair=='long': c.poly(np.r_[p['head'][:13][::-1]*[1.2,1.1], [[-f.width*1.25,.95],[f.width*1.25,.95]], p['head'][-13:][::-1]*[1.2,1.1]], _mix(f.hair_color, (0,0,0), .2), z=-.2)
-    for sx in (-1,1): c.oval((sx*(f.width+.02), .05), .09, .18, _mix(skin, dark, .15), z=0.)
+    _draw_body(c, p, f, skin, dark)
     c.poly(p['head'], skin, z=0.)
-    mask = Image.new('L', (S, S), 0)
-    ImageDraw.Draw(mask).polygon(c.at(p['head'], 0.), fill=255)
-    for sx in (-1,1):                                                                                      # cheeks
-        c.oval((sx*f.eye_x*1.25, .22-.06*m[6]), .16, .12, _mix(skin, (230,110,100), .1+.12*m[6]))
-    if f.beard:
-        y = p['lip_bot'][8,1]
-        c.poly(np.r_[p['head'][15:34]*[.97,.985], [[-f.width*.8,.3],[-.3,.36],[0,.36],[.3,.36],[f.width*.8,.3]]], _mix(skin, f.hair_color, .45*f.beard))
-        c.oval((0,y-.02), .3, .12+.1*m[26], _mix(skin, f.hair_color, .15*f.beard))
-    c.line([[.05,-.2],[.065,p['nose_tip'][0,1]-.1]], _mix(skin, dark, .16), .03)                           # nose
-    (lx,ly),(rx,ry) = p['nose_wings']
-    c.line(_arc(lx, ly-.03, rx, ry-.03, .075), _mix(skin, dark, .42), .018)
-    for x in (lx*.5, rx*.5): c.oval((x, ly+.015), .03, .016, _mix(skin, dark, .75))
+    mask = c.mask(p['head'], 0.)
+    _draw_shading(c, p, f, skin, dark, m, mask)
+    if f.beard: _draw_beard(c, p, f, skin, dark, mask)
+    _draw_nose(c, p, f, skin, dark)
     _draw_lines(c, p, f, skin, dark, A, m)
     for s,side in enumerate('RL'): _draw_eye(c, p, side, f, skin, dark, {n: v[s] for n,v in A.items()})
     for side in 'RL':
-        b = p[f'brow_{side}']
-        th = f.brow*np.linspace(1, .45, len(b))
-        c.poly(np.r_[b-np.c_[0*th, th], (b+np.c_[0*th, th*.6])[::-1]], _mix(f.hair_color, dark, .4))
+        b,th = p[f'brow_{side}'],f.brow*np.linspace(1, .4, 9)
+        c.poly(np.r_[b-np.c_[0*th, th], (b+np.c_[0*th, th*.6])[::-1]], _mix(f.hair_color, dark, .5))
     _draw_mouth(c, p, f, skin, dark, m)
     _draw_hair(c, f)
-    if f.glasses:
-        t = np.linspace(0, 2*math.pi, 25)
-        for sx in (-1,1): c.line(np.c_[sx*f.eye_x+f.eye_size*1.35*np.cos(t), -.11+f.eye_size*1.15*np.sin(t)], (35,32,32), .018)
-        c.line([[-f.eye_x+f.eye_size*1.3,-.13],[f.eye_x-f.eye_size*1.3,-.13]], (35,32,32), .018)
-    _draw_occlusion(c, f, rng)
-    return _camera(c, f, mask, size, rng)
+    if f.glasses: _draw_glasses(c, f)
+    if f.occlusion!='none': globals()[f'_cover_{f.occlusion}'](c, f, rng)
+    return _camera(c.im, f, size, rng)
 
-def _camera(c, f, mask, size, rng):
-    "Light, rounding of the head, blur, noise, reduction to `size`"
-    im = np.asarray(c.im.resize((size, size), Image.Resampling.BOX), dtype=np.float32)
+def _draw_body(c, p, f, skin, dark):
+    "All that is behind the face"
+    neck = [[-.38,.4], [.38,.4], [.42,1.26], [.2,1.42], [0,1.47], [-.2,1.42], [-.42,1.26]]
+    if f.hair in ('bun', 'ponytail'): _draw_hair_back(c, f, p)
+    left = np.array([[-1.6,2.4], [-1.3,1.42], [-1.1,1.3], [-.4,1.12]])
+    c.poly(np.r_[left, left[::-1]*[-1,1]], f.clothes, -.2)
+    if f.hair not in ('bun', 'ponytail'): _draw_hair_back(c, f, p)
+    c.poly(neck, _mix(skin, dark, .14), -.1)
+    c.soft([(p['head'][12:37]*[.8,1.14]+[0,.06], .75)], dark, .07, c.mask(neck, -.1))
+    c.stroke(_arc(-.43, 1.24, .43, 1.24, .22), _dim(f.clothes, .25), .05, -.1)
+    for sx in (-1,1):
+        c.oval((sx*(f.width+.02), .02), .095, .19, _mix(skin, dark, .14), -.04)
+        c.oval((sx*(f.width+.03), .02), .05, .12, _mix(skin, dark, .4), -.04)
+    if f.hair!='bald': c.poly(np.r_[p['head'][36:48], p['head'][:13]]*1.02, f.hair_color, .1)  # seen when it turns
+
+def _camera(im, f, size, rng):
+    "Light, blur, noise, reduction to `size`"
+    im = np.asarray(im.resize((size, size), Image.BOX), dtype=np.float32)
     yy,xx = np.mgrid[-1:1:size*1j, -1:1:size*1j].astype(np.float32)
     th = math.radians(f.light_dir)
     light = 1 + f.light*(math.cos(th)*xx + math.sin(th)*yy)
-    edge = np.asarray(mask.resize((size, size), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(size/11)), dtype=np.float32)/255
-    inside = np.asarray(mask.resize((size, size), Image.Resampling.BOX), dtype=np.float32)/255
-    light = light*(1 - inside*.3*(1-edge)*1.6)
     im = im*(f.gain*light)[...,None]
     if f.noise: im = im + rng.normal(0, f.noise, im.shape)
     im = Image.fromarray(np.clip(im, 0, 255).astype(np.uint8))
@@ -335,7 +532,8 @@ def synth_faces(
     if int(n)!=n or n<1: raise ValueError(f'n is a whole number >= 1, not {n!r}')
     if not 32<=size<=256: raise ValueError(f'size is 32..256 pixels, not {size!r}')
     classes = list(classes)
-    if odd := [c for c in classes if c not in EXPRESSION_AUS]: raise ValueError(f'classes {odd} are not among {", ".join(CLASSES)}')
+    odd = [c for c in classes if c not in EXPRESSION_AUS]
+    if odd: raise ValueError(f'classes {odd} are not among {", ".join(CLASSES)}')
     if not classes: raise ValueError('classes is empty: name at least one expression')
     for k,v in dict(label_noise=label_noise, occlusion=occlusion, min_intensity=min_intensity).items():
         if not 0<=v<=1: raise ValueError(f'{k} is a share in 0..1, not {v!r}')
@@ -343,15 +541,17 @@ def synth_faces(
     images,rows = np.empty((n, size, size, 3), np.uint8),[]
     for i in progress_bar(range(n), leave=False) if progress and n>500 else range(n):
         rng = np.random.default_rng([seed, i])
-        block = np.random.default_rng([seed, 2**31, i//len(classes)]).permutation(len(classes))      # each class once a block
+        block = np.random.default_rng([seed, 2**31, i//len(classes)]).permutation(len(classes))  # each class once
         true = classes[block[i%len(classes)]]
         f = sample_factors(rng, occlusion, max_yaw, min_intensity)
         aus = {k: float(np.clip(f.intensity*rng.uniform(.8, 1.15), 0, 1)) for k in EXPRESSION_AUS[true]}
-        aus.update({k: aus.get(k, 0.) or float(rng.uniform(0, .12)) for k in (1, 4, 12, 26) if rng.uniform()<.2 and f'R{k}' not in aus})   # nobody is at rest
+        for k in (1, 4, 12, 26):  # nobody is at rest
+            if rng.uniform()<.2 and f'R{k}' not in aus: aus[k] = aus.get(k, 0.) or float(rng.uniform(0, .12))
         images[i] = draw_face(aus, f, size, rng)
         label = str(rng.choice([c for c in classes if c!=true])) if rng.uniform()<label_noise else true
-        rows.append(dict(name=f'synth_{i:06}.png', label=label, true_label=true, identity=i, intensity=f.intensity, yaw=f.yaw, pitch=f.pitch,
-            roll=f.roll, occlusion=f.occlusion, age=f.age, skin=sum(f.skin_color)/3, light=f.light))
+        rows.append(dict(name=f'synth_{i:06}.png', label=label, true_label=true, identity=i, intensity=f.intensity,
+            yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age,
+            skin=sum(f.skin_color)/3, light=f.light))
     return images,pd.DataFrame(rows)
 
 def show_faces(
