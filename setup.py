@@ -8,6 +8,7 @@ cfg.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = cfg['DEFAULT']
 
 def lines(key): return [o for o in cfg[key].split('\n') if o]
+extras = {k: lines(f'{k}_requirements') for k in ('timm', 'export')}
 
 setup(
     version=cfg['version'],
@@ -25,6 +26,6 @@ setup(
     packages=find_packages(include=['maca_net', 'maca_net.*']),
     package_data={'maca_net': ['*.csv']},
     install_requires=lines('requirements'),
-    extras_require={'dev': lines('dev_requirements') + lines('timm_requirements'), 'timm': lines('timm_requirements')},
+    extras_require={**extras, 'dev': lines('dev_requirements') + sum(extras.values(), [])},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['maca_net=maca_net._modidx:d']},
 )

@@ -13,3 +13,4 @@ from maca_net.learner import *
 from maca_net.checkpoint import *
 from maca_net.interpret import *
 from maca_net.runs import *
+from maca_net.export import *

@@ -46,6 +46,7 @@ def atomic_path(
     try:
         yield Path(tmp)
         os.chmod(tmp, 0o644)   # mkstemp's 0600 would hide a shared result from everyone else
+        with open(tmp, 'rb') as f: os.fsync(f.fileno())    # on the disk before it gets its name: a power cut leaves the old file or the new one
         os.replace(tmp, path)
     finally: Path(tmp).unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ __all__ = ['AUGMENTS', 'STATS', 'FaceResize', 'FaceAugment', 'FaceLight', 'FaceE
 
 # %% ../nbs/06_data.ipynb #8f3d01d7
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
+from concurrent.futures import ThreadPoolExecutor
 from fastai.vision.all import *
 from .core import *
 from .datasets import *
@@ -118,10 +119,15 @@ class FaceReader:
         if isinstance(o, np.ndarray): o = Image.fromarray(o)
         if isinstance(o, (str, Path)): o = open_image(o)
         elif not isinstance(o, (Image.Image, Tensor)): raise TypeError(f'an image is a path, PIL image or uint8 array, not {type(o).__name__}')
-        if isinstance(o, Tensor): return PILImage.create(o)
-        im = PILImage.create(o.convert('RGB'))
-        return im if im.size==self.size[::-1] else im.resize(self.size[::-1], Image.Resampling.BILINEAR)
+        if isinstance(o, Tensor): o = PILImage.create(o)
+        im = o.convert('RGB')
+        return PILImage.create(im if im.size==self.size[::-1] else im.resize(self.size[::-1], Image.Resampling.BILINEAR))
     def __getstate__(self): return dict(faces=None, size=self.size)
+
+def _read_all(reader, df):
+    "Every image of `df` once, n x h x w x 3"
+    with ThreadPoolExecutor() as ex:
+        return np.stack([np.asarray(im) for im in progress_bar(ex.map(lambda r: reader(r[1]), df.iterrows()), total=len(df), leave=False)])
 
 class FaceDL(TfmdDL):
     "A `TfmdDL` that slices whole batches out of memory where its data set's images are there (`memory`)"
@@ -153,6 +159,7 @@ def face_dls(
     balance:str=None, # 'sampling' draws each class equally often, 'loss' weights cross-entropy; None: as the data are
     device=None, # Where the batches go
     workers:int=0, # Processes that read items where the images do not fit in memory
+    memory:float=4e9, # Bytes that they may take there
 )->DataLoaders:
     "fastai `DataLoaders` of the train and valid images; test images stay out. Raises `ValueError` where one of the two is missing, or for an argument that does not fit"
     if augment not in AUGMENTS: raise ValueError(f'augment is one of {", ".join(AUGMENTS)}, not {augment!r}')
@@ -179,11 +186,13 @@ def face_dls(
     for ds in (dls.train_ds, dls.valid_ds):      # whatever a new item is, it goes through `FaceReader`
         ds.tls[0].types = [(pd.Series, str, Path, np.ndarray, Image.Image, Tensor), *ds.tls[0].types[1:]]
     lab = df.label.map({c:i for i,c in enumerate(faces.vocab)}).to_numpy()
+    images = faces.images
+    if images is None and len(df)*3*pil_size[0]*pil_size[1]<=memory: images = _read_all(FaceReader(faces, pil_size), df)
     for dl,part in zip(dls.loaders, (~df.is_valid, df.is_valid)):
         pos = np.flatnonzero(part)
-        if faces.images is not None:
+        if images is not None:
             t = TensorVotes(torch.from_numpy(faces.votes[pos])) if target=='votes' else TensorCategory(torch.from_numpy(lab[pos]))
-            dl.memory = (faces.images, pos, t)
+            dl.memory = (images, pos, t)
     counts = np.bincount(lab[~df.is_valid], minlength=len(faces.vocab))
     if (counts==0).any(): raise ValueError(f'classes {[c for c,n in zip(faces.vocab, counts) if not n]} have no training image')
     if balance=='sampling': dls.train.weights = (1/counts[lab[~df.is_valid]]).tolist()

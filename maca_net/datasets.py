@@ -123,7 +123,7 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
     same = len(set(shapes))==1
     faces.size = shapes[0] if same else None
     faces.images = np.stack(arrays) if same and used<memory else None
-    return _duplicates(faces)
+    return faces
 
 def _duplicates(faces):
     "Mark images that occur pixel for pixel in train (`seen_in_train`), say which names occur twice"
@@ -242,13 +242,12 @@ def read_ferplus(
     if kaggle:
         faces.df['path'] = None
         faces.df['pixels'] = [hashlib.blake2b(a.tobytes(), digest_size=16).hexdigest() for a in faces.images]
-        faces = _duplicates(faces)
     else:
         faces.df['path'] = [str(root/_FOLDER[s]/n) for s,n in zip(faces.df.split, faces.df.name)]
         faces = _load(faces, 'L', (48,48), on_bad, progress=progress)
     if (bad := faces.df.name=='fer0033120.png').any():
         faces.note(NotAFace, faces.df.split[bad].iloc[0], int(bad.sum()), 'ferplus: fer0033120.png is a warning icon, not a face; kept, as the published counts hold it')
-    return _check_counts(faces)
+    return _check_counts(_duplicates(faces))
 
 def _kaggle_pixels(file, lab, progress):
     "n x 48 x 48 from Kaggle's fer2013.csv, which joins fer2013new.csv by the order of its rows"
@@ -320,8 +319,7 @@ def read_rafdb(
         if labels is not None:                         # noise is for training: the split and its labels stay the official ones
             t = df.split=='train'
             df.loc[t, 'label'] = [new.get(n, l) for n,l in zip(df.name[t], df.label[t])]
-        faces = _duplicates(faces)
-    return _check_counts(faces)
+    return _check_counts(_duplicates(faces))
 
 def read_subset_list(
     file, # A list of test images: occlusion ('test_0003_aligned 3 4') or pose ('0/test_0004_aligned.jpg')
@@ -368,7 +366,7 @@ def read_folder(
         v[tr] = stratified_split(df.name[tr].tolist(), df.label[tr].tolist(), valid_pct, split_seed)
         df.loc[v, 'split'] = 'valid'
         faces.info['split_valid'] = True
-    return _load(faces, 'RGB', None, on_bad, progress=progress)
+    return _duplicates(_load(faces, 'RGB', None, on_bad, progress=progress))
 
 # %% ../nbs/03_datasets.ipynb #72276c6f
 def read_synth(

@@ -17,12 +17,13 @@ from .models import *
 from .callbacks import *
 from .learner import *
 
-# %% ../nbs/50_interpret.ipynb #cf77dde3
+# %% ../nbs/50_interpret.ipynb #d5f6f320
 COLORS = dict(zip(EXPRESSIONS, ('#7f7f7f', '#e6ab02', '#17becf', '#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#8c564b')))
 def class_color(name, i=0):
     "One colour an expression, in every figure; other classes by their number"
     return COLORS.get(canonical_name(name), plt.get_cmap('tab20')(i%20))
 
+# %% ../nbs/50_interpret.ipynb #b3b55dda
 @torch.no_grad()
 def get_features(
     learn, # A `Learner` of `maca_learner`
@@ -42,6 +43,7 @@ def get_features(
         if n>=max_n: break
     return torch.cat(fs).numpy()[:max_n],torch.cat(ys).numpy()[:max_n]
 
+# %% ../nbs/50_interpret.ipynb #b41da516
 def plot_tsne(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
@@ -62,6 +64,7 @@ def plot_tsne(
     ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9)
     return ax
 
+# %% ../nbs/50_interpret.ipynb #367a8134
 def _input(learn, img):
     dl = learn.dls.test_dl([img], num_workers=0)
     x, = dl.one_batch()[:1]
@@ -88,6 +91,7 @@ def plot_attention(
     for a in axs.flat: a.set(xticks=[], yticks=[])
     return axs
 
+# %% ../nbs/50_interpret.ipynb #125e46af
 def plot_confusion(
     confusion, # K x K counts, rows = true
     labels, # K class names
@@ -104,6 +108,7 @@ def plot_confusion(
     plt.setp(ax.get_xticklabels(), rotation=40, ha='right')
     return ax
 
+# %% ../nbs/50_interpret.ipynb #bceb358f
 def plot_per_class(
     scores:dict, # From `maca_net.metrics.scores`
     ax=None, # Where to draw
@@ -119,6 +124,7 @@ def plot_per_class(
     plt.setp(ax.get_xticklabels(), rotation=30, ha='right')
     return ax
 
+# %% ../nbs/50_interpret.ipynb #53165b38
 def plot_curves(
     history:pd.DataFrame, # One row an epoch, as in a run's history.csv
     steps:pd.DataFrame=None, # alpha per step

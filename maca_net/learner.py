@@ -33,7 +33,9 @@ def maca_learner(
     n_heads:int=None, # Attention heads; None: the preset's
     stem:str='imagenet', # See `create_body`
     last_stride:int=2, # See `create_body`
-    precision:str='auto', # 'auto' (bf16 where the hardware has it), 'bf16' or 'fp32'
+    precision:str='auto', # 'auto' (what the hardware does fast), 'bf16', 'fp16' or 'fp32'
+    checkpointing:bool=False, # Less memory for more time: compute the backbone's stages again in the backward pass (ResNets)
+    compile:bool=False, # `torch.compile`; gains nothing for training on a CPU
     label_smoothing:float=0., # In cross-entropy
     lr:float=.01, # Default rate
     wd:float=1e-4, # Weight decay, coupled
@@ -46,13 +48,17 @@ def maca_learner(
     p = get_preset(preset, a=a, u=u, n_heads=n_heads)
     model = MACANet(dls.c, arch, preset=p, weights=weights, stem=stem, last_stride=last_stride)
     model.precision = pick_precision(precision, dls.device)
-    if model.precision=='bf16': model.to(memory_format=torch.channels_last)
+    if model.precision!='fp32': model.to(memory_format=torch.channels_last)
+    if checkpointing:
+        if not isinstance(model.backbone, ResNetBody): raise ValueError(f'checkpointing is for ResNets, not for {arch}')
+        model.backbone.checkpointing = True
+    if compile: model.compile()
     terms = [CELogger()] + [AFCLoss(p.a, p)]*bool(p.a) + [MILoss(p.u, p)]*bool(p.u) + [GateSpread()]*bool(p.n_heads)
     weight = getattr(dls, 'class_weights', None)
     loss = CrossEntropyLossFlat(flatten=False, label_smoothing=label_smoothing, weight=None if weight is None else weight.to(dls.device))
     learn = Learner(dls, model, loss, opt_func=kwargs.pop('opt_func', TorchSGD), splitter=maca_splitter, lr=lr, wd=wd, wd_bn_bias=True,
         metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(unseen=True), ValidCE())+L(metrics),
-        cbs=L(ModelOutputs(), *terms)+L(cbs), **kwargs)
+        cbs=L(ModelOutputs(), *terms)+L(cbs)+([MixedPrecision()] if model.precision=='fp16' else []), **kwargs)
     learn.preset = p
     side = _map_side(model, getattr(dls, 'size', None))
     if p.n_heads and side and side<4:

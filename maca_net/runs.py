@@ -10,7 +10,7 @@ __all__ = ['RunConfig', 'read_data', 'pixel_baseline', 'RunLog', 'save_weights',
 import shutil, time, platform, warnings
 from dataclasses import dataclass, field, fields, asdict, replace
 import matplotlib.pyplot as plt
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file, load_file
 from sklearn.linear_model import LogisticRegression
 from fastai.vision.all import *
@@ -62,7 +62,10 @@ class RunConfig:
     label_smoothing:float = _opt(0., 'label smoothing of cross-entropy')
     seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation')
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
-    precision:str = _opt('auto', 'bf16 where the hardware is fast in it, or as told', choices=('auto', 'bf16', 'fp32'))
+    precision:str = _opt('auto', 'what the hardware does fast, or as told', choices=PRECISIONS)
+    accumulate:int = _opt(1, 'batches of which each step adds up the gradients: --bs 32 --accumulate 2 steps as --bs 64 does, but for batch norm, in half the memory')
+    checkpointing:bool = _opt(False, 'a fraction of the memory for a third more time: compute the stages of the backbone again in the backward pass')
+    compile:bool = _opt(False, 'torch.compile; gains nothing for training on a CPU')
     pixel_baseline:bool = _opt(False, 'also fit a linear model on the pixels, and say what it reaches')
 
     def __post_init__(self):
@@ -70,7 +73,7 @@ class RunConfig:
         for f in fields(self):
             v,ok = getattr(self, f.name),f.metadata.get('choices')
             if ok and v is not None and v not in ok: raise ValueError(f'{f.name} is one of {", ".join(map(str, ok))}, not {v!r}')
-        for k,lo in (('size',32), ('epochs',1), ('bs',2), ('step',1), ('n_faces',64)):
+        for k,lo in (('size',32), ('epochs',1), ('bs',2), ('step',1), ('accumulate',1), ('n_faces',64)):
             if getattr(self, k)<lo: raise ValueError(f'{k} is at least {lo}, not {getattr(self, k)}')
         if not self.lr>0: raise ValueError(f'lr is above 0, not {self.lr}')
         if not self.wd>=0: raise ValueError(f'wd is at least 0, not {self.wd}')
@@ -158,10 +161,11 @@ def train_run(
     dls = face_dls(faces, cfg.size, cfg.bs, cfg.seed, cfg.augment, STATS[cfg.stats], cfg.target, cfg.balance, dev)
     log,ckpt = RunLog(out),Checkpoint(out/'checkpoint.pt', key=json.dumps({**asdict(cfg), 'path': None, 'device': None}))
     learn = maca_learner(dls, cfg.arch, cfg.get_preset(), cfg.weights, stem=cfg.stem, last_stride=cfg.last_stride, precision=cfg.precision,
-                         label_smoothing=cfg.label_smoothing, lr=cfg.lr, wd=cfg.wd, cbs=[log, ckpt])
+                         label_smoothing=cfg.label_smoothing, checkpointing=cfg.checkpointing, compile=cfg.compile,
+                         lr=cfg.lr, wd=cfg.wd, cbs=[log, ckpt] + ([GradientAccumulation(cfg.bs*cfg.accumulate)] if cfg.accumulate>1 else []))
     out.mkdir(parents=True, exist_ok=True)
     if ckpt.file.exists(): print(f'{out} holds an interrupted run: going on with it')
-    info = dict(config=asdict(cfg), preset=asdict(learn.preset), labels=list(dls.vocab), source_size=faces.size, stats=dls.stats,
+    info = dict(config=asdict(cfg), preset=asdict(learn.preset), labels=list(dls.vocab), source_size=faces.size, grey=faces.images is not None and faces.images.ndim==3, stats=dls.stats,
         data=dict(faces.info, rule=faces.rule, counts=counts_table(faces).to_dict(), notes=faces.notes), weights=learn.model.weights_info,
         precision=learn.model.precision, device=str(dev), code=code_version(), python=platform.python_version(), torch=torch.__version__)
     with atomic_path(out/'valid_names.txt') as tmp: tmp.write_text('\n'.join(faces.df.name[faces.df.split=='valid']) + '\n')
@@ -193,10 +197,10 @@ def train_run(
 def identity(info):
     "What a result is, from the content of config.json: everything that `protocol` asks to be named beside it"
     c = info['config']
-    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'lr', 'schedule', 'augment', 'target', 'balance', 'label_smoothing', 'seed', 'split_seed')
+    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'augment', 'target', 'balance', 'label_smoothing', 'seed', 'split_seed')
     return dict({k: c[k] for k in keep}, rule=info['data']['rule'], preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
         code=info['code'], synthetic=bool(info['data'].get('synthetic')),
-        scale=f'{c["arch"]}, {c["size"]} px, {c["epochs"]} epochs, batch {c["bs"]}, {"from scratch" if c["weights"] is None else c["weights"]}')
+        scale=f'{c["arch"]}, {c["size"]} px, {c["epochs"]} epochs, batch {c["bs"]*c["accumulate"]}, {"from scratch" if c["weights"] is None else c["weights"]}')
 
 def counts_table(faces):
     "Images per class and split, the published total below"
@@ -239,36 +243,43 @@ def draw_figures(learn, out, res, probs):
     plot_curves(pd.read_csv(Path(out)/'history.csv'), pd.read_csv(steps) if steps.exists() else None); save('curves')
     plot_tsne(learn); save('tsne')
     faces = learn.dls.faces.only('valid')
-    if len(learn.model.heads):
+    if learn.model.heads is not None:
         sure = [np.flatnonzero((faces.df.label==c).to_numpy()) for c in faces.vocab]
         pick = [i[probs[i].max(1).argmax()] for i in sure if len(i)][:4]     # the surest face of the first classes
-        fig = plt.figure(figsize=(1.9*(len(learn.model.heads)+1), 4.1*len(pick)), layout='constrained')
+        fig = plt.figure(figsize=(1.9*(learn.preset.n_heads+1), 4.1*len(pick)), layout='constrained')
         for sub,i in zip(fig.subfigures(len(pick), 1, squeeze=False)[:,0], pick):
             sub.suptitle(f'true {faces.df.label[i]}, predicted {faces.vocab[probs[i].argmax()]} ({probs[i].max():.0%})', fontsize=10)
-            plot_attention(learn, faces.image(i), sub.subplots(2, len(learn.model.heads)+1))
+            plot_attention(learn, faces.image(i), sub.subplots(2, learn.preset.n_heads+1))
         save('attention')
 
 # %% ../nbs/60_runs.ipynb #38ed6f41
 def load_run(
-    run_dir, # Folder of a finished run
+    run, # Folder of a finished run, or a .safetensors file exported from one
     device=None, # Where the model goes
-    which:str='model', # 'model' (chosen epoch) or 'last'
+    which:str='model', # Of a folder: 'model' (chosen epoch) or 'last'
 ): # (model in eval mode, content of config.json)
-    "The model of a run, built from its config.json and safetensors weights; no pickle. Raises `FileNotFoundError` for what is no finished run"
-    run_dir = Path(run_dir)
-    if not (run_dir/'config.json').is_file(): raise FileNotFoundError(f'{run_dir} is no finished run (no config.json): pass a folder that maca_train wrote')
-    w = run_dir/f'{which}.safetensors'
+    "The model of a run, built from its config and safetensors weights; no pickle. Raises `FileNotFoundError` for what is no finished run, `ValueError` where it is damaged"
+    run = Path(run)
+    if run.suffix=='.safetensors': w,config = run,lambda: _header(run)
+    elif not (run/'config.json').is_file(): raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote, or a .safetensors file exported from one')
+    else: w,config = run/f'{which}.safetensors',lambda: json.loads((run/'config.json').read_text(encoding='utf-8'))
     if not w.is_file(): raise FileNotFoundError(f'{w} is missing')
     try:
-        info = json.loads((run_dir/'config.json').read_text(encoding='utf-8'))
+        info = config()
         cfg = info['config']
         model = MACANet(len(info['labels']), cfg['arch'], preset=Preset(**info['preset']), stem=cfg['stem'], last_stride=cfg['last_stride'])
         model.precision = pick_precision(cfg['precision'], pick_device(device))
-    except (json.JSONDecodeError, KeyError, TypeError) as e:
-        raise ValueError(f'{run_dir}/config.json is damaged, or of another version of maca_net ({type(e).__name__}: {e})') from None
+    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as e:
+        raise ValueError(f'{run}: its configuration is damaged, or of another version of maca_net ({type(e).__name__}: {e})') from None
     try: model.load_state_dict(load_file(w))
     except (SafetensorError, RuntimeError) as e: raise ValueError(f'{w} is damaged, or not of this run ({str(e).splitlines()[0]})') from None
     return model.to(pick_device(device)).eval(),info
+
+def _header(file):
+    "The configuration that `maca_net.export` puts into the header of a safetensors file"
+    with safe_open(file, 'pt') as f: meta = f.metadata() or {}
+    if 'maca_net' not in meta: raise KeyError('no key maca_net in the header')
+    return json.loads(meta['maca_net'])
 
 def evaluate_run(
     run_dir, # Folder of a finished run
