@@ -1,11 +1,12 @@
 # make demo   a new .venv, install, train on the generated faces, print the metrics, write the figures
 # make test   a new .venv, install with everything for development, run all tests
+# make bench  how fast training, pipeline and inference are, as ratios; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 
-.PHONY: demo test install dev slow readme clean
+.PHONY: demo test bench install dev slow readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +28,9 @@ demo: install
 
 test: dev
 	.ci/test $(BIN)
+
+bench: dev
+	$(BIN)/python benchmarks/bench.py
 
 slow: dev
 	cd nbs && ../$(BIN)/nbdev-test --flags slow

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'ModelOutputs', 'is_fitting', 'FitColumns', 'LossTerm', 'CELogger', 'AFCLoss', 'class_means', 'MILoss',
-           'GateSpread', 'StepSched', 'pick_precision', 'FaceAccuracy', 'ValidCE']
+           'GateSpread', 'StepSched', 'Warmup', 'pick_precision', 'FaceAccuracy', 'ValidCE']
 
 # %% ../nbs/30_callbacks.ipynb #5be9c44c
 import math
@@ -174,18 +174,27 @@ def _lrs(learn, lr):
     learn.opt.set_hyper('lr', learn.lr if lr is None else lr)
     return np.array([h['lr'] for h in learn.opt.hypers])
 
-@patch
-@delegates(Learner.fit, but='lr')
-def fit_step(self:Learner, n_epoch, lr=None, step=15, gamma=.1, cbs=None, **kwargs):
-    "Fit with the paper's schedule: lr times `gamma` every `step` epochs"
-    sched = ParamScheduler({'lr': StepSched(_lrs(self, lr), n_epoch, step, gamma)})
-    self.fit(n_epoch, cbs=L(sched)+L(cbs), **kwargs)
+class Warmup:
+    "The rates of `sched`, grown linearly from 0 over the first `warmup` of `n_epoch` epochs"
+    def __init__(self, sched, n_epoch, warmup): store_attr()
+    def __call__(self, pos):
+        return self.sched(pos)*(min(1., max(pos*self.n_epoch/self.warmup, .01)) if self.warmup else 1.)
+
+def _fit(learn, sched, n_epoch, warmup, cbs, kwargs):
+    if not 0<=warmup<n_epoch: raise ValueError(f'warmup is a number of epochs, at least 0 and below n_epoch={n_epoch}, not {warmup}')
+    learn.fit(n_epoch, cbs=L(ParamScheduler({'lr': Warmup(sched, n_epoch, warmup)}))+L(cbs), **kwargs)
 
 @patch
 @delegates(Learner.fit, but='lr')
-def fit_cosine(self:Learner, n_epoch, lr=None, cbs=None, **kwargs):
-    "Fit with the rate going from `lr` to 0 as a half cosine, without warm-up"
-    self.fit(n_epoch, cbs=L(ParamScheduler({'lr': SchedCos(_lrs(self, lr), 0.)}))+L(cbs), **kwargs)
+def fit_step(self:Learner, n_epoch, lr=None, step=15, gamma=.1, warmup=0., cbs=None, **kwargs):
+    "Fit with the paper's schedule: lr times `gamma` every `step` epochs; `warmup` in epochs"
+    _fit(self, StepSched(_lrs(self, lr), n_epoch, step, gamma), n_epoch, warmup, cbs, kwargs)
+
+@patch
+@delegates(Learner.fit, but='lr')
+def fit_cosine(self:Learner, n_epoch, lr=None, warmup=None, cbs=None, **kwargs):
+    "Fit with the rate growing to `lr` over `warmup` epochs (None: one, or a tenth of `n_epoch` if that is less), then down to 0 as a half cosine"
+    _fit(self, SchedCos(_lrs(self, lr), 0.), n_epoch, min(1., n_epoch/10) if warmup is None else warmup, cbs, kwargs)
 
 # %% ../nbs/30_callbacks.ipynb #ac09313a
 PRECISIONS = ('auto', 'bf16', 'fp16', 'fp32')

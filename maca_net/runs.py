@@ -55,6 +55,7 @@ class RunConfig:
     lr:float = _opt(.01, 'learning rate at the start')
     schedule:str = _opt('step', 'step: the paper\'s, x 0.1 every --step epochs; cosine: down to 0; one_cycle: fastai\'s', choices=('step', 'cosine', 'one_cycle'))
     step:int = _opt(15, 'epochs between the drops of the step schedule')
+    warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: none for step; one, or a tenth of --epochs if that is less, for cosine)')
     wd:float = _opt(1e-4, 'weight decay, coupled as in torch')
     augment:str = _opt('paper', 'augmentation', choices=tuple(AUGMENTS))
     target:str = _opt(None, 'train on labels or on the distribution of the votes', choices=('label', 'votes'))
@@ -76,6 +77,8 @@ class RunConfig:
         for k,lo in (('size',32), ('epochs',1), ('bs',2), ('step',1), ('accumulate',1), ('n_faces',64)):
             if getattr(self, k)<lo: raise ValueError(f'{k} is at least {lo}, not {getattr(self, k)}')
         if not self.lr>0: raise ValueError(f'lr is above 0, not {self.lr}')
+        if self.warmup is not None and (self.schedule=='one_cycle' or not 0<=self.warmup<self.epochs):
+            raise ValueError(f'warmup is a number of epochs below --epochs, for the schedules step and cosine, not {self.warmup} of {self.epochs} with {self.schedule}')
         if not self.wd>=0: raise ValueError(f'wd is at least 0, not {self.wd}')
         if not 0<=self.label_smoothing<1: raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {self.label_smoothing}')
         if self.data!='synth' and self.path is None: raise ValueError(f'data {self.data} needs a path: the folder that holds it (see data/ in the repository)')
@@ -169,7 +172,7 @@ def train_run(
         data=dict(faces.info, rule=faces.rule, counts=counts_table(faces).to_dict(), notes=faces.notes), weights=learn.model.weights_info,
         precision=learn.model.precision, device=str(dev), code=code_version(), python=platform.python_version(), torch=torch.__version__)
     with atomic_path(out/'valid_names.txt') as tmp: tmp.write_text('\n'.join(faces.df.name[faces.df.split=='valid']) + '\n')
-    fit = dict(step=partial(learn.fit_step, step=cfg.step), cosine=learn.fit_cosine, one_cycle=learn.fit_one_cycle)[cfg.schedule]
+    fit = dict(step=partial(learn.fit_step, step=cfg.step, warmup=cfg.warmup or 0.), cosine=partial(learn.fit_cosine, warmup=cfg.warmup), one_cycle=learn.fit_one_cycle)[cfg.schedule]
     fit(cfg.epochs, cfg.lr)
     hours = ckpt.elapsed()/3600
     afc = first(cb for cb in learn.cbs if isinstance(cb, AFCLoss))
@@ -197,7 +200,7 @@ def train_run(
 def identity(info):
     "What a result is, from the content of config.json: everything that `protocol` asks to be named beside it"
     c = info['config']
-    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'augment', 'target', 'balance', 'label_smoothing', 'seed', 'split_seed')
+    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'warmup', 'augment', 'target', 'balance', 'label_smoothing', 'seed', 'split_seed')
     return dict({k: c[k] for k in keep}, rule=info['data']['rule'], preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
         code=info['code'], synthetic=bool(info['data'].get('synthetic')),
         scale=f'{c["arch"]}, {c["size"]} px, {c["epochs"]} epochs, batch {c["bs"]*c["accumulate"]}, {"from scratch" if c["weights"] is None else c["weights"]}')

@@ -1,0 +1,238 @@
+"""How fast training, the pipeline and inference are, each beside its limit and beside the plain way of doing it.
+
+Everything that is compared runs in turns within one process, and medians are reported, for machines are noisy: trust the
+ratios, not the milliseconds. `make bench` runs it all (half an hour on two cores); --only picks sections; what was run
+replaces its part of results.json, from which the notebook on speed and the README take their numbers."""
+import argparse, io, json, os, platform, resource, statistics, subprocess, sys, tempfile, time, warnings
+from pathlib import Path
+import numpy as np, torch, torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+from fastai.vision.all import Callback, L
+from maca_net.all import *
+
+HERE = Path(__file__).parent
+DEV = pick_device()
+SCALES = {64: 64, 224: 32}       # size: batch
+
+def sync():
+    if DEV.type=='cuda': torch.cuda.synchronize()
+
+def clock(f, *args):
+    sync(); t = time.perf_counter()
+    f(*args)
+    sync(); return time.perf_counter()-t
+
+def in_turns(cases, rounds, warmup=2):
+    "Median seconds of each of `cases` (name -> function), run in turns"
+    for f in cases.values():
+        for _ in range(warmup): f()
+    times = {k: [] for k in cases}
+    for _ in range(rounds):
+        for k,f in cases.items(): times[k].append(clock(f))
+    return {k: statistics.median(v) for k,v in times.items()}
+
+class OneByOne(nn.Module):
+    "The heads as the paper draws them, one after another"
+    def __init__(self, n): super().__init__(); self.heads = nn.ModuleList(MHCA(n_heads=1) for _ in range(n))
+    def forward(self, x): return torch.cat([h(x) for h in self.heads], 1)
+
+def make_model(preset, precision, one_by_one=False, **kw):
+    torch.manual_seed(0)
+    m = MACANet(8, 'resnet34', preset=preset, **kw).train()
+    if one_by_one: m.heads = OneByOne(m.preset.n_heads)
+    m.precision = precision
+    return m.to(DEV, memory_format=torch.channels_last if precision=='bf16' else torch.contiguous_format)
+
+def batch(size, bs, precision='bf16'):
+    g = torch.Generator().manual_seed(0)
+    x,y = torch.randn(bs, 3, size, size, generator=g),torch.arange(bs)%8
+    return x.to(DEV, memory_format=torch.channels_last if precision=='bf16' else torch.contiguous_format),y.to(DEV)
+
+def loss_of(m, x, y):
+    logits,features,heads = m(x)
+    loss = F.cross_entropy(logits, y)
+    if m.preset.a: loss = loss + m.preset.a*afc_loss(features, y, m.afc.centers, m.afc.theta)
+    if m.preset.u: loss = loss + m.preset.u*mi_loss(heads)
+    return loss
+
+def stepper(m, x, y):
+    opt = torch.optim.SGD(m.parameters(), 1e-3, momentum=.9, weight_decay=1e-4)
+    def step():
+        loss = loss_of(m, x, y)
+        opt.zero_grad(); loss.backward(); opt.step()
+    return step
+
+def flops(f):
+    with FlopCounterMode(display=False) as c: f()
+    return c.get_total_flops()
+
+def limit(rounds, **_):
+    "What this machine's 3x3 convolutions reach"
+    def conv(dtype):
+        x,w = (torch.randn(*s, dtype=dtype, device=DEV).to(memory_format=torch.channels_last) for s in ((32,256,14,14), (256,256,3,3)))
+        return lambda: F.conv2d(x, w, padding=1)
+    kinds = {'fp32': torch.float32, 'bf16': torch.bfloat16}
+    with torch.no_grad():
+        t = in_turns({k: conv(d) for k,d in kinds.items()}, 4*rounds)
+    return {k: 2*32*14*14*256*256*9/v/1e9 for k,v in t.items()}
+
+def train(rounds, **_):
+    "A step of ResNet-34: plain and MACA-Net, as this package runs it, with heads one by one, and in plain fp32"
+    res = {}
+    for size,bs in SCALES.items():
+        cases,gflop = {},{}
+        for name,args in {'plain': ('plain', 'bf16'), 'maca': ('paper', 'bf16'), 'maca, heads one by one': ('paper', 'bf16', True),
+                          'plain fp32': ('plain', 'fp32'), 'maca fp32, heads one by one': ('paper', 'fp32', True)}.items():
+            m,(x,y) = make_model(*args),batch(size, bs, args[1])
+            cases[name] = stepper(m, x, y)
+            gflop[name] = 3*flops(lambda: m(x))/1e9
+        t = in_turns(cases, rounds)
+        res[size] = {k: dict(ms=1e3*v, images_per_s=bs/v, gflops=gflop[k]/v, over_plain=v/t['plain']) for k,v in t.items()}
+    return res
+
+def fit(rounds, **_):
+    "`learn.fit` from end to end (loader, callbacks, log, progress bar) against the bare step, and the loader alone"
+    res = {}
+    for size,bs in SCALES.items():
+        for preset in ('plain', 'paper'):
+            n = 12 if size<200 else 6
+            dls = face_dls(read_synth(round(bs*n/.8)+8, 64, progress=False), size, bs)
+            learn = maca_learner(dls, 'resnet34', preset)
+            class Steps(Callback):
+                order,took = 90,[]
+                def before_train(self): sync(); self.t = time.perf_counter()
+                def after_train(self): sync(); self.took.append((time.perf_counter()-self.t)/len(self.dl))
+            x,y = (o.as_subclass(torch.Tensor) for o in dls.one_batch())
+            model = make_model(preset, learn.model.precision)
+            step,bare,alone = stepper(model, x.contiguous(memory_format=torch.channels_last), y),[],[]
+            fit_cb = Steps()
+            for _ in range(max(3, rounds//3)):
+                learn.fit(1, 1e-3, cbs=fit_cb)
+                bare += [clock(step) for _ in range(n)]
+                t = time.perf_counter()
+                k = sum(1 for _ in dls.train)
+                sync(); alone.append((time.perf_counter()-t)/k)
+            f,b,a = (statistics.median(o) for o in (fit_cb.took[1:], bare, alone))
+            res[f'{size} px, {preset}'] = dict(fit_ms=1e3*f, bare_ms=1e3*b, fit_over_bare_rate=b/f, loader_ms=1e3*a, loader_images_per_s=bs/a, loader_share=a/f)
+    return res
+
+class PILFaces(torch.utils.data.Dataset):
+    "As the public FER repositories read data: a file an item, decoded, resized and augmented by PIL"
+    def __init__(self, files, labels, size):
+        T = torchvision.transforms
+        self.files,self.labels = files,labels
+        self.tfm = T.Compose([T.Resize((size,size)), T.RandomHorizontalFlip(),
+            T.RandomApply([T.RandomChoice([T.RandomRotation(20), T.RandomCrop(size, padding=size//7)])], p=.2),
+            T.ToTensor(), T.Normalize(*STATS['imagenet']), T.RandomErasing(scale=(.02,.25))])
+    def __len__(self): return len(self.files)
+    def __getitem__(self, i):
+        with Image.open(self.files[i]) as im: return self.tfm(im.convert('RGB')),self.labels[i]
+
+def write_faces(d, faces):
+    files = [Path(d)/f'{i}.png' for i in range(len(faces))]
+    for f,a in zip(files, faces.images): Image.fromarray(a).save(f)
+    return files
+
+def reference(rounds, **_):
+    "The straightforward loop (fp32, files through PIL in a DataLoader, heads one by one) against `learn.fit`, ResNet-34"
+    res = {}
+    for size,bs in SCALES.items():
+        n = bs*(10 if size<200 else 5)
+        faces = read_synth(round(n/.8)+8, 64, progress=False)
+        with tempfile.TemporaryDirectory() as d:
+            tr = faces.only('train')
+            ds = PILFaces(write_faces(d, tr), [faces.vocab.index(c) for c in tr.df.label], size)
+            dl = torch.utils.data.DataLoader(ds, bs, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True)
+            model = make_model('paper', 'fp32', True)
+            opt = torch.optim.SGD(model.parameters(), 1e-3, momentum=.9, weight_decay=1e-4)
+            def epoch():
+                for x,y in dl:
+                    loss = loss_of(model, x.to(DEV), y.to(DEV))
+                    opt.zero_grad(); loss.backward(); opt.step()
+            learn = maca_learner(face_dls(faces, size, bs), 'resnet34', 'paper')
+            learn.dls.valid.n = 0                                   # the reference does not validate either
+            t = in_turns({'reference': epoch, 'learn.fit': lambda: learn.fit(1, 1e-3)}, max(2, rounds//4), warmup=1)
+            res[size] = {k: dict(images_per_s=len(dl)*bs/v) for k,v in t.items()} | dict(ratio=t['reference']/t['learn.fit'])
+    return res
+
+def inference(rounds, **_):
+    "ResNet-34 at 224 px: one face, and a batch of 32, by every way there is"
+    torch.set_grad_enabled(False)
+    size,res,info = 224,{},dict(labels=list(EXPRESSIONS), source_size=None, data={}, code=code_version(), stats=STATS['imagenet'],
+                                config=dict(size=224, data='none', preset='paper', arch='resnet34', epochs=0, seed=0))
+    g = torch.Generator().manual_seed(0)
+    xs = {b: torch.rand(b, 3, size, size, generator=g) for b in (1, 32)}
+    def eager(preset, precision, folded):
+        m = make_model(preset, precision).eval()
+        if folded: m = fold(m); m.precision = precision
+        net = nn.Sequential(m, nn.Softmax(-1))
+        cl = torch.channels_last if precision=='bf16' else torch.contiguous_format
+        return lambda x: net(x.to(DEV, memory_format=cl)).float().cpu().numpy()
+    cases = {'torch fp32': eager('paper', 'fp32', False), 'torch bf16, channels last': eager('paper', 'bf16', False), 'folded fp32': eager('paper', 'fp32', True),
+        'folded bf16': eager('paper', 'bf16', True), 'plain fp32': eager('plain', 'fp32', False), 'plain bf16': eager('plain', 'bf16', False), 'plain folded bf16': eager('plain', 'bf16', True)}
+    try:
+        m = fold(make_model('paper', 'fp32').eval()).to(memory_format=torch.channels_last); m.precision = 'bf16'
+        fast = torch.compile(nn.Sequential(m, nn.Softmax(-1)), dynamic=False)
+        fast(xs[1].to(DEV))
+        cases['compiled, folded bf16'] = lambda x: fast(x.to(DEV, memory_format=torch.channels_last)).float().cpu().numpy()
+    except Exception as e: print(f'no compiled variant: {str(e).splitlines()[0]}', file=sys.stderr)
+    net = FaceClassifier(make_model('paper', 'fp32').eval(), ([0.]*3, [1.]*3)).cpu()
+    with tempfile.TemporaryDirectory() as d:
+        try:
+            to_onnx(net, f'{d}/m.onnx', metadata(info)); to_openvino(net, f'{d}/m.xml', metadata(info))
+            for k,f in {'ONNX Runtime': run_file(f'{d}/m.onnx'), 'OpenVINO': run_file(f'{d}/m.xml'), 'OpenVINO bf16': run_file(f'{d}/m.xml', bf16=True)}.items():
+                cases[k] = lambda x, f=f: f(x.numpy())
+        except ImportError as e: print(e, file=sys.stderr)
+        exact = cases['torch fp32'](xs[32])
+        t1 = in_turns({k: lambda f=f: f(xs[1]) for k,f in cases.items()}, 3*rounds, warmup=3)
+        t32 = in_turns({k: lambda f=f: f(xs[32]) for k,f in cases.items()}, rounds, warmup=1)
+        for k,f in cases.items():
+            res[k] = dict(one_ms=1e3*t1[k], images_per_s=32/t32[k], over_fp32=t32['torch fp32']/t32[k],
+                          difference=None if k.startswith('plain') else float(np.abs(f(xs[32])-exact).max()))
+    torch.set_grad_enabled(True)
+    return dict(variants=res, maca_over_plain={p: t32[a]/t32[b] for p,a,b in (('bf16', 'torch bf16, channels last', 'plain bf16'), ('folded bf16', 'folded bf16', 'plain folded bf16'))})
+
+def memory(rounds, **_):
+    "Peak memory of a step at 224 px, batch 64, each way in a process of its own"
+    ways = {'fp32': 'fp32 64 0', 'bf16': 'bf16 64 0', 'bf16, 2 x 32 accumulated': 'bf16 32 0', 'bf16, checkpointing': 'bf16 64 1'}
+    return {k: json.loads(subprocess.run([sys.executable, __file__, '--memory', *v.split()], capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+            for k,v in ways.items()}
+
+def memory_child(precision, bs, checkpointing):
+    m,(x,y) = make_model('paper', precision),batch(224, int(bs), precision)
+    m.backbone.checkpointing = bool(int(checkpointing))
+    step = stepper(m, x, y)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    t = [clock(step) for _ in range(3)][-1]
+    if DEV.type=='cuda': mb = torch.cuda.max_memory_allocated()/2**20
+    else: mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
+    print(json.dumps(dict(peak_mb=mb, of_which_before_mb=base/1024, s_per_64=t*64/int(bs))))
+
+SECTIONS = dict(limit=limit, train=train, fit=fit, reference=reference, inference=inference, memory=memory)
+
+def machine():
+    cpu = next((l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), platform.processor()) if Path('/proc/cpuinfo').exists() else platform.processor()
+    return dict(device=torch.cuda.get_device_name() if DEV.type=='cuda' else cpu, cores=os.cpu_count(), torch=torch.__version__, code=code_version())
+
+def show(d, indent=0):
+    for k,v in d.items():
+        if isinstance(v, dict) and any(isinstance(o, dict) for o in v.values()): print(f'{" "*indent}{k}'); show(v, indent+2)
+        elif isinstance(v, dict): print(f'{" "*indent}{k:34}' + '  '.join(f'{a} {b:.4g}' if isinstance(b, float) else f'{a} {b}' for a,b in v.items()))
+        else: print(f'{" "*indent}{k:34}{v:.4g}' if isinstance(v, float) else f'{" "*indent}{k:34}{v}')
+
+if __name__=='__main__':
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--only', nargs='+', choices=SECTIONS, metavar='SECTION', help=f'of {", ".join(SECTIONS)} (default: all)')
+    p.add_argument('--rounds', type=int, default=9, help='how often each case is run (default: 9)')
+    p.add_argument('--out', type=Path, default=HERE/'results.json', help='default: results.json beside this file')
+    p.add_argument('--memory', nargs=3, help=argparse.SUPPRESS)
+    args = p.parse_args()
+    warnings.filterwarnings('ignore')
+    if args.memory: memory_child(*args.memory); sys.exit()
+    res = json.loads(args.out.read_text()) if args.out.exists() else {}
+    for k in args.only or SECTIONS:
+        print(f'\n{k}: {SECTIONS[k].__doc__}', flush=True)
+        res[k] = dict(result=SECTIONS[k](args.rounds), machine=machine())
+        show(res[k]['result'])
+        write_json(args.out, res)
