@@ -13,4 +13,5 @@ from maca_net.learner import *
 from maca_net.checkpoint import *
 from maca_net.interpret import *
 from maca_net.runs import *
+from maca_net.experiments import *
 from maca_net.export import *
