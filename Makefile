@@ -23,7 +23,7 @@ dev: $(BIN)/python
 
 demo: install
 	rm -rf $(DEMO)
-	$(BIN)/maca_train --data synth --preset paper --arch resnet18 --size 64 --last-stride 1 --epochs 8 --lr .05 --schedule cosine \
+	$(BIN)/maca_train --data synth --preset paper --arch resnet18 --size 64 --last-stride 1 --epochs 8 --lr .02 --schedule cosine \
 	    --pixel-baseline --out $(DEMO)
 
 test: dev
