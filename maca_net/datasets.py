@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'FERPLUS_RULES', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage', 'WrongSize',
-           'DuplicateName', 'DuplicatePixels', 'CountDiffers', 'NoLabel', 'NotAFace', 'Faces', 'open_image', 'audit',
-           'stratified_split', 'ferplus_label', 'read_ferplus', 'read_rafdb_list', 'read_rafdb', 'read_subset_list',
-           'read_folder', 'read_synth', 'write_layout']
+           'DuplicateName', 'DuplicatePixels', 'CountDiffers', 'NoLabel', 'NotAFace', 'Faces', 'upright', 'open_image',
+           'audit', 'stratified_split', 'ferplus_label', 'read_ferplus', 'read_rafdb_list', 'read_rafdb',
+           'read_subset_list', 'read_folder', 'read_synth', 'write_layout']
 
 # %% ../nbs/03_datasets.ipynb #f4178e64
 import warnings, hashlib, io
@@ -67,13 +67,26 @@ class Faces:
         return Image.fromarray(self.images[i]) if self.images is not None else open_image(self.df.path[i])
 
 # %% ../nbs/03_datasets.ipynb #c738691a
+def upright(
+    im:Image.Image, # Of any mode
+    mode:str='RGB', # 'RGB' or 'L'
+)->Image.Image:
+    "What a viewer shows: EXIF rotation applied, 16 bits brought to 8, transparent parts on white, of an animation the first frame"
+    im = ImageOps.exif_transpose(im)
+    if im.mode=='F' or im.mode[0]=='I':
+        a = np.asarray(im, np.float32)
+        top = 1 if im.mode=='F' and a.max()<=1 else 65535 if im.mode!='F' and (';16' in im.mode or a.max()>255) else 255
+        im = Image.fromarray((a*(255/top)).clip(0, 255).round().astype(np.uint8))
+    if im.has_transparency_data: im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
+    return im.convert(mode)
+
 def open_image(
     path, # An image file
     mode:str='RGB', # 'RGB' or 'L'
 )->Image.Image:
-    "Open an image the way a viewer shows it: EXIF rotation applied. Raises `OSError` naming the file"
+    "Open an image file, `upright`. Raises `OSError` naming the file"
     try:
-        with Image.open(path) as im: return ImageOps.exif_transpose(im).convert(mode)
+        with Image.open(path) as im: return upright(im, mode)
     except FileNotFoundError: raise
     except Exception as e: raise OSError(f'{path} cannot be read as an image ({e}): replace or remove it') from e
 

@@ -8,7 +8,6 @@ __all__ = ['FORMATS', 'FaceClassifier', 'metadata', 'to_onnx', 'to_openvino', 't
 # %% ../nbs/70_export.ipynb #557dc254
 import json, warnings
 from tempfile import TemporaryDirectory
-from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
@@ -40,18 +39,13 @@ def metadata(
         code=info['code'], preset=info['config']['preset'], arch=info['config']['arch'], epochs=info['config']['epochs'], seed=info['config']['seed'])
 
 # %% ../nbs/70_export.ipynb #6afd03e6
-@contextmanager
-def _needs(extra, *packages):
-    try: yield
-    except ImportError as e: raise ImportError(f'{" and ".join(packages)} needed ({e}): pip install "maca_net[{extra}]"') from None
-
 def to_onnx(
     net:FaceClassifier, # What to export
     file, # .onnx
     meta:dict, # See `metadata`
 ):
     "ONNX with a free batch size; `meta` as JSON under the key `maca_net`, each entry under its own name as well"
-    with _needs('export', 'onnx', 'onnxscript'): import onnx, onnxscript
+    with needs('export', 'onnx', 'onnxscript'): import onnx, onnxscript
     size = meta['size']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -64,7 +58,7 @@ def to_onnx(
 
 def to_openvino(net, file, meta):
     "OpenVINO's .xml, its .bin beside it, from the ONNX graph; `meta` in rt_info"
-    with _needs('export', 'openvino'): import openvino
+    with needs('export', 'openvino'): import openvino
     file = Path(file)
     with TemporaryDirectory() as d:
         to_onnx(net, Path(d)/'m.onnx', meta)
@@ -115,13 +109,13 @@ def run_file(
     file = Path(file)
     if not file.is_file(): raise FileNotFoundError(f'{file}: no such file')
     if file.suffix=='.onnx':
-        with _needs('export', 'onnxruntime'): import onnxruntime as ort
+        with needs('export', 'onnxruntime'): import onnxruntime as ort
         opts = ort.SessionOptions()
         if threads: opts.intra_op_num_threads = threads
         sess = ort.InferenceSession(str(file), opts, providers=['CPUExecutionProvider'])
         return lambda x: sess.run(None, {'image': x})[0]
     if file.suffix=='.xml':
-        with _needs('export', 'openvino'): import openvino
+        with needs('export', 'openvino'): import openvino
         net = openvino.Core().compile_model(file, 'CPU', {'INFERENCE_PRECISION_HINT': 'bf16' if bf16 else 'f32', **({'INFERENCE_NUM_THREADS': threads} if threads else {})})
         return lambda x: net(x)[0]
     if file.suffix=='.pt2': net = torch.export.load(file).module()
