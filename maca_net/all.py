@@ -15,3 +15,4 @@ from maca_net.interpret import *
 from maca_net.runs import *
 from maca_net.experiments import *
 from maca_net.export import *
+from maca_net.inference import *
