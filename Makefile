@@ -23,8 +23,8 @@ dev: $(BIN)/python
 
 demo: install
 	rm -rf $(DEMO)
-	$(BIN)/maca_train --data synth --preset paper --arch resnet18 --size 64 --last-stride 1 --epochs 8 --lr .02 --schedule cosine \
-	    --pixel-baseline --out $(DEMO)
+	$(BIN)/maca_train --data synth --n-faces 6000 --augment none --preset paper --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 \
+	    --lr .02 --schedule cosine --pixel-baseline --out $(DEMO)
 
 test: dev
 	.ci/test $(BIN)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'ModelOutputs', 'is_fitting', 'FitColumns', 'LossTerm', 'CELogger', 'AFCLoss', 'class_means', 'MILoss',
-           'GateSpread', 'StepSched', 'Warmup', 'pick_precision', 'FaceAccuracy', 'ValidCE']
+           'GateSpread', 'StepSched', 'Warmup', 'TrimMemory', 'pick_precision', 'FaceAccuracy', 'ValidCE']
 
 # %% ../nbs/30_callbacks.ipynb #5be9c44c
 import math
@@ -195,6 +195,16 @@ def fit_step(self:Learner, n_epoch, lr=None, step=15, gamma=.1, warmup=0., cbs=N
 def fit_cosine(self:Learner, n_epoch, lr=None, warmup=None, cbs=None, **kwargs):
     "Fit with the rate growing to `lr` over `warmup` epochs (None: one, or a tenth of `n_epoch` if that is less), then down to 0 as a half cosine"
     _fit(self, SchedCos(_lrs(self, lr), 0.), n_epoch, min(1., n_epoch/10) if warmup is None else warmup, cbs, kwargs)
+
+# %% ../nbs/30_callbacks.ipynb #1f42fa75
+class TrimMemory(Callback):
+    "Calls `trim_memory` every `every` batches"
+    order = 95
+    def __init__(self, every=100): self.every = every
+    def after_batch(self):
+        if self.dls.device.type=='cpu' and self.iter%self.every==self.every-1: trim_memory()
+    def after_epoch(self):
+        if self.dls.device.type=='cpu': trim_memory()
 
 # %% ../nbs/30_callbacks.ipynb #ac09313a
 PRECISIONS = ('auto', 'bf16', 'fp16', 'fp32')

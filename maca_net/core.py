@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EXPRESSIONS', 'canonical_name', 'sort_vocab', 'atomic_path', 'write_json', 'sha256', 'needs', 'pick_device',
-           'code_version']
+           'trim_memory', 'code_version']
 
 # %% ../nbs/00_core.ipynb #b5012fb2
-import os, json, hashlib, re, subprocess, tempfile
+import os, json, ctypes, hashlib, re, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
@@ -91,6 +91,12 @@ def pick_device(
         n = torch.accelerator.device_count() if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type==dev.type else 0
         if (dev.index or 0)>=n: raise ValueError(f'device {name!r} asked for, but torch sees {n} of that kind: use cpu' + f' or {dev.type}:{n-1}'*(n>0))
     return dev
+
+def trim_memory():
+    "Give memory that was freed back to the system. glibc keeps it where anything small lies behind it, and grows instead; elsewhere nothing is done"
+    if not sys.platform.startswith('linux'): return
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)                  # musl has none
+    if trim: trim(0)
 
 def code_version()->str:
     "The package's version, with the git commit when it runs from a checkout"

@@ -68,7 +68,7 @@ def plot_tsne(
 def _input(learn, img):
     dl = learn.dls.test_dl([img], num_workers=0)
     x, = dl.one_batch()[:1]
-    return x,TensorImage(dl.decode((x,))[0][0]).as_subclass(torch.Tensor).clamp(0,1).permute(1,2,0).cpu().numpy()
+    return x,np.asarray(TensorImage(dl.decode((x,))[0][0]).as_subclass(torch.Tensor).permute(1,2,0).cpu(), dtype=np.uint8)
 
 def plot_attention(
     learn, # A `Learner` with attention heads
@@ -85,7 +85,7 @@ def plot_attention(
         lo,hi = float(m.min()),float(m.max())
         for i in range(n):
             axs[row,i+1].imshow(face)
-            im = axs[row,i+1].imshow(m[i], extent=(-.5,w-.5,h-.5,-.5), cmap='inferno', alpha=.55, vmin=lo, vmax=hi, interpolation='bilinear')
+            im = axs[row,i+1].imshow(m[i], extent=(-.5,w-.5,h-.5,-.5), cmap='inferno', alpha=.55, vmin=lo, vmax=hi, interpolation='nearest')
             axs[row,i+1].set_title(f'head {i+1}: {m[i].min():.2f}..{m[i].max():.2f}', fontsize=8)
         axs[row,1].figure.colorbar(im, ax=list(axs[row,1:]), shrink=.8).set_label(what, fontsize=8)
     for a in axs.flat: a.set(xticks=[], yticks=[])
@@ -133,7 +133,7 @@ def plot_curves(
     has_alpha = 'alpha' in history
     fig,axs = plt.subplots(1, 2+has_alpha, figsize=(4.2*(2+has_alpha), 3.3), layout='constrained')
     for c in ('accuracy', 'accuracy_unseen', 'macro_accuracy'):
-        if c in history: axs[0].plot(history.epoch+1, 100*history[c], marker='.', label=c, ls='--' if 'unseen' in c else '-')
+        if c=='accuracy' or c in history and not np.allclose(history[c], history.accuracy): axs[0].plot(history.epoch+1, 100*history[c], marker='.', label=c, ls='--' if 'unseen' in c else '-')
     axs[0].set(xlabel='epoch', ylabel='validation, %', title='Accuracy'); axs[0].legend(fontsize=8)
     for c,l in (('train_loss', 'sum (train)'), ('ce', 'CE (train)'), ('afc', 'AFC (train)'), ('mi', 'MI (train)'), ('valid_ce', 'CE (validation)')):
         if c in history and (c!='train_loss' or 'afc' in history or 'mi' in history): axs[1].plot(history.epoch+1, history[c], marker='.', label=l, ls='--' if c=='valid_ce' else '-')

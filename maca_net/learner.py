@@ -58,7 +58,7 @@ def maca_learner(
     loss = CrossEntropyLossFlat(flatten=False, label_smoothing=label_smoothing, weight=None if weight is None else weight.to(dls.device))
     learn = Learner(dls, model, loss, opt_func=kwargs.pop('opt_func', TorchSGD), splitter=maca_splitter, lr=lr, wd=wd, wd_bn_bias=True,
         metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(unseen=True), ValidCE())+L(metrics),
-        cbs=L(ModelOutputs(), *terms)+L(cbs)+([MixedPrecision()] if model.precision=='fp16' else []), **kwargs)
+        cbs=L(ModelOutputs(), TrimMemory(), *terms)+L(cbs)+([MixedPrecision()] if model.precision=='fp16' else []), **kwargs)
     learn.preset = p
     side = _map_side(model, getattr(dls, 'size', None))
     if p.n_heads and side and side<4:
