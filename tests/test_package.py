@@ -77,6 +77,14 @@ def test_damaged_run_is_an_error(trained, tmp_path):
     r = run(BIN/'maca_eval', tmp_path/'r', ok=False)
     assert r.returncode==2 and 'is damaged' in r.stderr
 
+def test_notebooks_export_themselves():
+    "The last cell of a module notebook, which nbdev-test leaves out, can be run in Jupyter"
+    import nbdev
+    for f in sorted((ROOT/'nbs').glob('*.ipynb')):
+        cells = [''.join(c['source']) for c in json.loads(f.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
+        if cells and cells[0].startswith('#| default_exp'): assert cells[-1].endswith('import nbdev; nbdev.nbdev_export()'), f.name
+    assert callable(nbdev.nbdev_export)
+
 def test_help_teaches():
     for c,opts in (('maca_train', '--data --path --preset --arch --size --epochs --bs --lr --seed --out --device'), ('maca_eval', '--data --path --split --json')):
         h = run(BIN/c, '--help').stdout
