@@ -14,5 +14,7 @@ from maca_net.checkpoint import *
 from maca_net.interpret import *
 from maca_net.runs import *
 from maca_net.experiments import *
+from maca_net.statistics import *
 from maca_net.export import *
+from maca_net.lab import *
 from maca_net.inference import *
