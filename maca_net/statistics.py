@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'mean_interval', 'paired', 'mcnemar', 'combine_p', 'bootstrap_difference', 'seen_by_images', 'seen_by_seeds',
-           'paper_number', 'reference_run', 'results_table', 'show_table', 'power_note']
+           'paper_number', 'reference_run', 'results_table', 'show_table', 'power_note', 'asked', 'verdict',
+           'cell_differences', 'show_differences', 'plot_cells']
 
 # %% ../nbs/67_statistics.ipynb #67a001
 import math, warnings
 from dataclasses import asdict
-import numpy as np, pandas as pd
+import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from scipy import stats
 from .core import *
@@ -169,3 +170,56 @@ def power_note(
     s = f"With {a['seeds']} seed{'s'*(a['seeds']>1)} and {a['images']:,} images, on {a['disagree']:.1%} of which two models disagree, a difference under {100*img:.1f} points most likely goes unseen"
     if np.isnan(a['sd']): return s + ' by the images; what another seed would change, one seed cannot say.'
     return s + f" by the images, and one under {100*seen_by_seeds(a['seeds'], a['sd']):.1f} points by the seeds (their standard deviation is {100*a['sd']:.2f} points)."
+
+# %% ../nbs/67_statistics.ipynb #67a0b1
+def asked(
+    store, # A `Store`
+    name:str, # A name from `EXPERIMENTS`
+)->list: # Of dicts experiment, base, seeds
+    "The studies of an experiment in a store; one that is missing as a whole where there is none"
+    return [s for s in store.studies() if s['experiment'].name==name] or [dict(experiment=EXPERIMENTS[name], base=scale_config(data='ferplus', path=''), seeds=[0,1,2])]
+
+def verdict(lo:float, hi:float)->str:
+    "What an interval of a difference allows to say"
+    return 'missing' if np.isnan(lo) else 'holds' if lo>0 else 'the opposite holds' if hi<0 else 'cannot be told from none'
+
+def cell_differences(
+    store, # A `Store`
+    experiment, base, seeds, # As in `results_table`
+    pairs, # (cell, the cell it is compared with)
+    unseen:bool=False, # Compare without images that occur in train
+)->pd.DataFrame: # difference, diff_lo, diff_hi, p, paired_seeds, paper (its difference), verdict
+    "One cell against another, over the seeds that both have"
+    exp = get_experiment(experiment)
+    runs = {(l, c.seed): run_key(c) for l,c in plan(exp, base, seeds)}
+    have = {r.key for r in store.rows().itertuples() if pd.isna(r.error)}
+    out = []
+    for a,b in pairs:
+        both = [(runs[a,s],runs[b,s]) for l,s in runs if l==a and runs[a,s] in have and runs[b,s] in have]
+        r = _compare(store, both, unseen)
+        out.append(dict(claim=f'{a} over {b}', **r, paper=paper_number(exp.name, a, base.data)-paper_number(exp.name, b, base.data), verdict=verdict(r['diff_lo'], r['diff_hi'])))
+    return pd.DataFrame(out).set_index('claim')
+
+def show_differences(t:pd.DataFrame)->pd.DataFrame:
+    "`cell_differences` for people, in points"
+    return pd.DataFrame([{'points': f'{_pct(r.difference, "+")} [{_pct(r.diff_lo, "+")}, {_pct(r.diff_hi, "+")}]' if r.paired_seeds else 'missing', 'seeds': r.paired_seeds, 'p': f'{r.p:.2g}' if r.paired_seeds else '',
+        'paper, points on test': _pct(r.paper, '+') if not np.isnan(r.paper) else '', 'so': r.verdict} for r in t.itertuples()], index=t.index)
+
+def plot_cells(
+    t:pd.DataFrame, # From `results_table`
+    ax=None, # Where to draw
+):
+    "Accuracy of each cell: mean, and standard deviation over seeds as a bar; what is missing is said where it would stand"
+    ax = ax or plt.subplots(figsize=(1.8+.85*len(t), 3.8), layout='constrained')[1]
+    x,ok = np.arange(len(t)),t.done>0
+    ax.errorbar(x[ok], 100*t.accuracy[ok], 100*t.sd[ok].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
+    for i,r in enumerate(t.itertuples()):
+        if r.done: ax.annotate(f'n={r.done}', (i, 100*r.accuracy), xytext=(7, 0), textcoords='offset points', fontsize=8, va='center')
+        else: ax.text(i, .5, 'failed' if r.failed else 'missing', transform=ax.get_xaxis_transform(), rotation=90, ha='center', va='center', color='gray')
+    if t.is_reference.any() and t.done[t.is_reference].any(): ax.axhline(100*t.accuracy[t.is_reference].iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
+    ax.set(xticks=x, xlim=(-.6, len(t)-.3), ylabel='validation accuracy, %')
+    ax.set_xticklabels(t.index, rotation=30, ha='right')
+    ax.set_title(f"{t.attrs['title']}\n{t.attrs['scale']}", fontsize=9, wrap=True)
+    if not ok.any(): ax.set_yticks([])
+    else: ax.legend(fontsize=8)
+    return ax

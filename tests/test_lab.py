@@ -1,0 +1,56 @@
+"The lab from outside: stopped and gone on with, reports on a store with some runs missing."
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import numpy as np, pytest
+from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config
+
+LAB = Path(sys.executable).parent/'maca_lab'
+ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
+
+def lab(*args): return subprocess.run([LAB, *map(str, args)], capture_output=True, text=True, env=ENV)
+
+def fill(store, name, seeds, leave_out=(), n=400, acc=.8, **scale):
+    "A store as after the runs of an experiment, predictions drawn"
+    base = scale_config(**{'data': 'ferplus', 'path': '', **scale})
+    exp,store = EXPERIMENTS[name],Store(store)
+    store.add_study(exp, base, list(range(seeds)))
+    labels = ['neutral', 'happiness', 'surprise', 'sadness']
+    for i,(label,cfg) in enumerate(plan(exp, base, seeds)):
+        k,rng = run_key(cfg),np.random.default_rng(i)
+        if label in leave_out or store.has(k): continue
+        y = np.arange(n)%4
+        hit = rng.random(n)<acc+.01*(i%len(exp.cells))
+        p = dict(names=np.array([f'{o}.png' for o in range(n)]), target=y, probs=np.eye(4)[np.where(hit, y, (y+1)%4)], seen=np.arange(n)<40, tsne=rng.normal(size=(n,2))+3*np.eye(4)[y][:,:2])
+        c = dict(silhouette=.1, knn_accuracy=.8, intra=1.+.1*(label=='AFC')+.01*i, inter=2., intra_inter=.5)
+        store.add(k, dict(key=k, finished=f'{i:04}', error=None, labels=labels, n=n, accuracy=float(hit.mean()), accuracy_unseen=float(hit[40:].mean()), macro_accuracy=float(hit.mean()),
+            last_accuracy=float(hit.mean()), hours=.3, clusters=c), p)
+    return store
+
+def test_report(tmp_path):
+    pytest.importorskip('nbconvert')
+    fill(tmp_path/'s', 'table1', 2, leave_out=('MHCA',))
+    r = lab('report', tmp_path/'s')
+    assert r.returncode==0, r.stderr
+    html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
+    assert set(html)=={f'paper.{n}.html' for n in ('table1', 'fig4_5_6', 'fig7', 'readings')}
+    rows = Store(tmp_path/'s').rows()
+    acc = 100*rows[rows.key.isin([run_key(c) for l,c in plan(EXPERIMENTS['table1'], scale_config(data='ferplus', path=''), 2) if l=='AFC'])].accuracy
+    assert f'{acc.mean():.2f} ± {acc.std():.2f}' in html['paper.table1.html']
+    assert '2 of 2' in html['paper.table1.html'] and 'missing' in html['paper.table1.html'] and 'resnet18, 64 px, 12 epochs' in html['paper.table1.html']
+    assert '84.51' in html['paper.table1.html'] and 'missing' in html['paper.fig4_5_6.html'] and 'image/png' in html['paper.readings.html']
+
+def test_stopped_and_gone_on_with(tmp_path):
+    "Ctrl-C in the middle of a run ends it and starts no other; the same command goes on to the whole table"
+    args = 'run fig7 --scale quick --n-faces 128 --epochs 3 --seeds 1 --device cpu --store'.split() + [tmp_path/'s']
+    store = Store(tmp_path/'s')
+    p = subprocess.Popen([LAB, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    end = time.time()+600
+    while not list(store.path.glob('work/*/checkpoint.pt')) and p.poll() is None and time.time()<end: time.sleep(.05)
+    p.send_signal(signal.SIGINT)
+    out,err = p.communicate(timeout=120)
+    assert p.returncode==130 and 'stopped' in err and 'Traceback' not in err, err
+    assert len(store.rows())==0 and len(list(store.path.glob('work/*.log')))==1
+    assert 'stopped' in (s := lab('status', tmp_path/'s')).stdout, s.stdout + s.stderr
+    r = lab(*args)
+    assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr
+    assert (store.rows().epochs==3).all() and len(store.rows())==2
