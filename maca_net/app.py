@@ -158,9 +158,10 @@ def batch_html(rows, labels)->str:
     return f'''<div class="maca-out"><a class="maca-download" download="faces.csv" href="{uri}">Save as CSV</a><p class="maca-note">{NOTE}</p>
 <table class="maca-table"><thead><tr><th>picture</th><th>expression</th><th>certainty</th></tr></thead><tbody>{body}</tbody></table></div>'''
 
-# %% ../nbs/75_app.ipynb #5c721f3b
+# %% ../nbs/75_app.ipynb #0399004d
 CSS = '''
-.gradio-container {max-width:1180px !important; margin:auto !important}
+.gradio-container {width:100% !important; min-width:0 !important; max-width:1180px !important; margin:auto !important}
+.gradio-container .app {padding:1.2rem !important} .tab-wrapper {max-width:100%; overflow-x:auto}
 .maca-head h1 {font-size:1.7rem; font-weight:650; letter-spacing:-.02em; margin:.4rem 0 .1rem}
 .maca-head p, .maca-note {color:var(--body-text-color-subdued); font-size:.9rem; line-height:1.45; margin:.5rem 0}
 .maca-warn {background:#fff4d6; color:#5c4400; border-radius:10px; padding:.6rem .9rem; font-size:.9rem; margin:.5rem 0}
@@ -189,7 +190,8 @@ figcaption {font-size:.8rem; color:var(--body-text-color-subdued); text-align:ce
 .maca-table th, .maca-table td {padding:.45rem .5rem; border-bottom:1px solid var(--border-color-primary); overflow-wrap:anywhere}
 .maca-table i {display:inline-block; width:.7rem; height:.7rem; border-radius:50%; margin-right:.5rem} .maca-table .err {color:#b3261e}
 .maca-download {display:inline-block; padding:.55rem 1.1rem; border-radius:10px; background:var(--button-primary-background-fill); color:var(--button-primary-text-color) !important; font-weight:600; text-decoration:none !important}
-@media (max-width:640px) {.maca-maps, .maca-cards {grid-template-columns:repeat(2, minmax(0,1fr))} .maca-face {padding:.8rem} .gradio-container {padding:.6rem !important}}
+@media (max-width:640px) {.maca-maps, .maca-cards {grid-template-columns:repeat(2, minmax(0,1fr))} .maca-face {padding:.8rem}
+  .gradio-container .app {padding:.5rem !important} .tab-container button {padding:.5rem .5rem !important; font-size:.88rem !important}}
 '''
 EMPTY = message_html('No picture yet', 'Drop one on the left, choose a file, or take one with the camera. It stays on this machine.')
 
@@ -241,7 +243,7 @@ def build_app(
             table = gr.HTML(elem_id='table')
             go.click(many, [files, cut2], table, api_visibility='private').then(lambda: None, None, files, api_visibility='private')
         with gr.Tab('The run'): gr.HTML(run_html(run, info), elem_id='run')
-        with gr.Tab('Read before use'): gr.HTML(ethics_html(info, m), elem_id='ethics')
+        with gr.Tab('Limits'): gr.HTML(ethics_html(info, m), elem_id='ethics')
     return app
 
 def launch_app(
