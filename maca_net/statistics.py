@@ -139,7 +139,7 @@ def results_table(
             paper=paper_number(exp.name, label, base.data), hours=get('hours')['mean'], n=done[0]['n'] if done else None))
     t = pd.DataFrame(out).set_index('label')
     sds = t.sd.dropna()
-    t.attrs = dict(title=f'{exp.name}: {exp.about}', scale=scale_text(base, {k for c in exp.cells.values() for k in c}), against=against, seeds=int(t.done.max()) if len(t) else 0,
+    t.attrs = dict(title=exp.about, scale=scale_text(base, {k for c in exp.cells.values() for k in c}), against=against, seeds=int(t.done.max()) if len(t) else 0,
         images=int(t.n.max()) if t.n.notna().any() else 0, disagree=float(t.disagree.mean()), sd=float(np.sqrt((sds**2).mean())) if len(sds) else float('nan'))
     return t.drop(columns='n')
 
@@ -179,9 +179,10 @@ def asked(
     "The studies of an experiment in a store; one that is missing as a whole where there is none"
     return [s for s in store.studies() if s['experiment'].name==name] or [dict(experiment=EXPERIMENTS[name], base=scale_config(data='ferplus', path=''), seeds=[0,1,2])]
 
-def verdict(lo:float, hi:float)->str:
-    "What an interval of a difference allows to say"
-    return 'missing' if np.isnan(lo) else 'holds' if lo>0 else 'the opposite holds' if hi<0 else 'cannot be told from none'
+def verdict(lo:float, hi:float, p:float)->str:
+    "What the interval of a difference and its p-value allow to say"
+    if np.isnan(lo): return 'missing'
+    return 'holds' if lo>0 and p<.05 else 'the opposite holds' if hi<0 and p<.05 else 'cannot be told from none'
 
 def cell_differences(
     store, # A `Store`
@@ -197,7 +198,7 @@ def cell_differences(
     for a,b in pairs:
         both = [(runs[a,s],runs[b,s]) for l,s in runs if l==a and runs[a,s] in have and runs[b,s] in have]
         r = _compare(store, both, unseen)
-        out.append(dict(claim=f'{a} over {b}', **r, paper=paper_number(exp.name, a, base.data)-paper_number(exp.name, b, base.data), verdict=verdict(r['diff_lo'], r['diff_hi'])))
+        out.append(dict(claim=f'{a} over {b}', **r, paper=paper_number(exp.name, a, base.data)-paper_number(exp.name, b, base.data), verdict=verdict(r['diff_lo'], r['diff_hi'], r['p'])))
     return pd.DataFrame(out).set_index('claim')
 
 def show_differences(t:pd.DataFrame)->pd.DataFrame:
