@@ -161,7 +161,7 @@ def batch_html(rows, labels)->str:
 # %% ../nbs/75_app.ipynb #0399004d
 CSS = '''
 .gradio-container {width:100% !important; min-width:0 !important; max-width:1180px !important; margin:auto !important}
-.gradio-container .app {padding:1.2rem !important} .tab-wrapper {max-width:100%; overflow-x:auto}
+.gradio-container .app {padding:1.2rem !important} .tab-wrapper {max-width:100%; overflow:auto hidden}
 .maca-head h1 {font-size:1.7rem; font-weight:650; letter-spacing:-.02em; margin:.4rem 0 .1rem}
 .maca-head p, .maca-note {color:var(--body-text-color-subdued); font-size:.9rem; line-height:1.45; margin:.5rem 0}
 .maca-warn {background:#fff4d6; color:#5c4400; border-radius:10px; padding:.6rem .9rem; font-size:.9rem; margin:.5rem 0}
