@@ -151,7 +151,7 @@ def batch_html(rows, labels)->str:
     "The rows as a table, and as a CSV to be saved"
     out = io.StringIO()
     w = csv.DictWriter(out, ['image', 'face', 'label', 'probability', *labels, 'error'], restval='')
-    w.writeheader(); w.writerows([{k: "'"+v if isinstance(v, str) and v[:1] in '=+-@\t\r' else v for k,v in r.items()} for r in rows])    # a spreadsheet takes no name for a formula
+    w.writeheader(); w.writerows([{k: "'"+v if isinstance(v, str) and v.startswith(('=', '+', '-', '@', '\t', '\r')) else v for k,v in r.items()} for r in rows])    # a spreadsheet takes no name for a formula
     uri = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(out.getvalue().encode()).decode()
     body = ''.join(f'<tr><td>{html.escape(r["image"])}</td>' + (f'<td colspan="2" class="err">{html.escape(r["error"])}</td>' if r['error'] else
         f'<td><i style="background:rgb{_rgb(class_color(r["label"], labels.index(r["label"])))}"></i>{html.escape(r["label"])}</td><td>{r["probability"]:.0%}</td>') + '</tr>' for r in rows)
