@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'SCALES', 'Experiment', 'get_experiment', 'scale_config', 'scale_text', 'canonical', 'run_key', 'Store',
-           'plan', 'run_one', 'run_experiment', 'status', 'hours_left']
+           'plan', 'run_one', 'run_experiment', 'set_failed_aside', 'status', 'hours_left']
 
 # %% ../nbs/65_experiments.ipynb #b8754a93
 import hashlib, json, os, shutil, socket, subprocess, sys, threading
@@ -251,7 +251,7 @@ class _Workers:
         finally: self.free.append(dev)
         if not rc or self.stopped or self.store.has(key): return
         why = ([l for l in log.read_text(encoding='utf-8', errors='replace').splitlines() if l.strip()] or [f'exit status {rc}'])[-1]
-        if not self.store.work(key).exists(): raise ValueError(f'{label}, seed {cfg.seed}: {re.sub("^[A-Za-z.]+Error: ", "", why)} (see {log})')
+        if rc>0 and not self.store.work(key).exists(): raise ValueError(f'{label}, seed {cfg.seed}: {re.sub("^[A-Za-z.]+Error: ", "", why)} (see {log})')
         return f'{why} (exit status {rc}, see {log})'
 
 def run_experiment(
@@ -269,7 +269,7 @@ def run_experiment(
     if workers<1: raise ValueError(f'workers is at least 1, not {workers}')
     todo = plan(exp, base, seeds)
     store.add_study(exp, base, seeds)
-    if retry: _set_failed_aside(store, [run_key(cfg) for _,cfg in todo])
+    if retry: set_failed_aside(store, [run_key(cfg) for _,cfg in todo])
     work = _Workers(store, workers, devices)
     def one(job):
         label,cfg = job
@@ -281,7 +281,7 @@ def run_experiment(
         t = status(exp, store.path, base, seeds)
         r = t[(t.label==label) & (t.seed==cfg.seed)].iloc[0]
         say(f"[{t.state.isin(['done', 'failed']).sum()}/{len(t)}] {label}, seed {cfg.seed}: "
-            + (f'{100*r.accuracy:.2f} % in {r.hours:.2f} h' if r.state=='done' else f'{r.state}: {why or _read(store.row_file(key))["error"]}' if r.state=='failed' else f'no result: {why}')
+            + (f'{100*r.accuracy:.2f} % in {r.hours:.2f} h' if r.state=='done' else f'{r.state}: {why or _read(store.row_file(key))["error"]}' if r.state=='failed' else f'no result: {why}' if why else 'another process is at it')
             + (f'; about {hours_left(t, workers):.1f} h left' if hours_left(t, workers)>0 else ''))
     ex = ThreadPoolExecutor(workers)
     try: list(ex.map(one, todo))
@@ -291,7 +291,7 @@ def run_experiment(
     finally: ex.shutdown(cancel_futures=True)
     return status(exp, store.path, base, seeds)
 
-def _set_failed_aside(store, keys):
+def set_failed_aside(store, keys):
     "Rows of runs that failed, and what they left, go to `failed`: nothing is thrown away"
     for k in keys:
         if store.has(k) and (r := _read(store.row_file(k))).get('error'):
