@@ -20,8 +20,8 @@ from .app import *
 
 # %% ../nbs/80_cli.ipynb #d23e8a8e
 _TRAIN = '''examples:
-  maca_train --arch resnet18 --size 64 --last-stride 1 --epochs 10 --lr .05 --schedule cosine
-      the embedded default: generated faces, minutes on a CPU; says nothing about real ones
+  maca_train --n-faces 6000 --augment none --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 --lr .02 --schedule cosine
+      the embedded default, as make demo: generated faces, minutes on a CPU; says nothing about real ones
   maca_train --data ferplus --path FERPlus --out runs/paper-0
       the paper's recipe on FERPlus (ResNet-34, 224 px, 60 epochs, step schedule); wants a GPU
   maca_train --data ferplus --path FERPlus --preset plain --a 1 --seed 1
