@@ -37,9 +37,9 @@ class OneByOne(nn.Module):
     def __init__(self, n): super().__init__(); self.heads = nn.ModuleList(MHCA(n_heads=1) for _ in range(n))
     def forward(self, x): return torch.cat([h(x) for h in self.heads], 1)
 
-def make_model(preset, precision, one_by_one=False, **kw):
-    torch.manual_seed(0)
-    m = MACANet(8, 'resnet34', preset=preset, **kw).train()
+def make_model(preset, precision, one_by_one=False, arch='resnet34', seed=0, **kw):
+    torch.manual_seed(seed)
+    m = MACANet(8, arch, preset=preset, **kw).train()
     if one_by_one: m.heads = OneByOne(m.preset.n_heads)
     m.precision = precision
     return m.to(DEV, memory_format=torch.channels_last if precision=='bf16' else torch.contiguous_format)
@@ -119,20 +119,21 @@ def fit(rounds, **_):
 
 class PILFaces(torch.utils.data.Dataset):
     "As the public FER repositories read data: a file an item, decoded, resized and augmented by PIL"
-    def __init__(self, files, labels, size):
+    def __init__(self, files, labels, size, augment=True):
         T = torchvision.transforms
         self.files,self.labels = files,labels
-        self.tfm = T.Compose([T.Resize((size,size)), T.RandomHorizontalFlip(),
-            T.RandomApply([T.RandomChoice([T.RandomRotation(20), T.RandomCrop(size, padding=size//7)])], p=.2),
-            T.ToTensor(), T.Normalize(*STATS['imagenet']), T.RandomErasing(scale=(.02,.25))])
+        warp = [T.RandomHorizontalFlip(), T.RandomApply([T.RandomChoice([T.RandomRotation(20), T.RandomCrop(size, padding=size//7)])], p=.2)]
+        self.tfm = T.Compose([T.Resize((size,size)), *warp*augment, T.ToTensor(), T.Normalize(*STATS['imagenet']), *[T.RandomErasing(scale=(.02,.25))]*augment])
     def __len__(self): return len(self.files)
     def __getitem__(self, i):
         with Image.open(self.files[i]) as im: return self.tfm(im.convert('RGB')),self.labels[i]
 
-def write_faces(d, faces):
+def loader(d, faces, size, bs, train=True):
+    "The images of `faces` as files, and a `DataLoader` that reads them"
+    Path(d).mkdir()
     files = [Path(d)/f'{i}.png' for i in range(len(faces))]
     for f,a in zip(files, faces.images): Image.fromarray(a).save(f)
-    return files
+    return torch.utils.data.DataLoader(PILFaces(files, [faces.vocab.index(c) for c in faces.df.label], size, train), bs, shuffle=train, drop_last=train, num_workers=2, persistent_workers=True)
 
 def reference(rounds, **_):
     "The straightforward loop (fp32, files through PIL in a DataLoader, heads one by one) against `learn.fit`, ResNet-34"
@@ -141,9 +142,7 @@ def reference(rounds, **_):
         n = bs*(10 if size<200 else 5)
         faces = read_synth(round(n/.8)+8, 64, progress=False)
         with tempfile.TemporaryDirectory() as d:
-            tr = faces.only('train')
-            ds = PILFaces(write_faces(d, tr), [faces.vocab.index(c) for c in tr.df.label], size)
-            dl = torch.utils.data.DataLoader(ds, bs, shuffle=True, drop_last=True, num_workers=2, persistent_workers=True)
+            dl = loader(f'{d}/train', faces.only('train'), size, bs)
             model = make_model('paper', 'fp32', True)
             opt = torch.optim.SGD(model.parameters(), 1e-3, momentum=.9, weight_decay=1e-4)
             def epoch():
@@ -154,6 +153,37 @@ def reference(rounds, **_):
             learn.dls.valid.n = 0                                   # the reference does not validate either
             t = in_turns({'reference': epoch, 'learn.fit': lambda: learn.fit(1, 1e-3)}, max(2, rounds//4), warmup=1)
             res[size] = {k: dict(images_per_s=len(dl)*bs/v) for k,v in t.items()} | dict(ratio=t['reference']/t['learn.fit'])
+    return res
+
+def train_reference(dl, valid, seed, epochs, lr):
+    "Accuracy after training as the public repositories do: one file, from top to bottom"
+    model = make_model('paper', 'fp32', True, 'resnet18', seed, last_stride=1)
+    afc = list(model.afc.parameters())
+    with torch.no_grad():                                           # centres start at the class means
+        f,y = map(torch.cat, zip(*((model(x.to(DEV))[1], y.to(DEV)) for x,y in dl)))
+        model.afc.centers.copy_(torch.stack([f[y==k].mean(0) for k in range(8)]))
+    opt = torch.optim.SGD([dict(params=[p for p in model.parameters() if all(p is not q for q in afc)], weight_decay=1e-4), dict(params=afc, weight_decay=0.)], lr, momentum=.9)
+    n,warm = epochs*len(dl),.1*epochs*len(dl)
+    sched = torch.optim.lr_scheduler.LambdaLR(opt, lambda i: (1+np.cos(np.pi*i/n))/2*min(1., max(i/warm, .01)))
+    for _ in range(epochs):
+        for x,y in dl:
+            loss = loss_of(model, x.to(DEV), y.to(DEV))
+            opt.zero_grad(); loss.backward(); opt.step(); sched.step()
+    model.eval()
+    with torch.no_grad(): return float(torch.cat([model(x.to(DEV)).argmax(1).cpu()==y for x,y in valid]).float().mean())
+
+def accuracy(seeds=3, **_):
+    "Validation accuracy after the same epochs of either way, ResNet-18, 64 px, generated faces"
+    res,epochs,lr,faces = {'straightforward loop': [], 'learn.fit': []},5,.02,read_synth(3000, 64, progress=False)
+    with tempfile.TemporaryDirectory() as d:
+        dls = loader(f'{d}/train', faces.only('train'), 64, 32),loader(f'{d}/valid', faces.only('valid'), 64, 128, False)
+        for seed in range(seeds):
+            set_seed(seed)
+            res['straightforward loop'].append(train_reference(*dls, seed, epochs, lr))
+            set_seed(seed)
+            learn = maca_learner(face_dls(faces, 64, 32, seed), 'resnet18', 'paper', last_stride=1)
+            learn.fit_cosine(epochs, lr)
+            res['learn.fit'].append(float(learn.validate()[1]))
     return res
 
 def inference(rounds, **_):
@@ -209,7 +239,7 @@ def memory_child(precision, bs, checkpointing):
     else: mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
     print(json.dumps(dict(peak_mb=mb, of_which_before_mb=base/1024, s_per_64=t*64/int(bs))))
 
-SECTIONS = dict(limit=limit, train=train, fit=fit, reference=reference, inference=inference, memory=memory)
+SECTIONS = dict(limit=limit, train=train, fit=fit, reference=reference, accuracy=accuracy, inference=inference, memory=memory)
 
 def machine():
     cpu = next((l.split(':')[1].strip() for l in open('/proc/cpuinfo') if l.startswith('model name')), platform.processor()) if Path('/proc/cpuinfo').exists() else platform.processor()
@@ -218,6 +248,7 @@ def machine():
 def show(d, indent=0):
     for k,v in d.items():
         if isinstance(v, dict) and any(isinstance(o, dict) for o in v.values()): print(f'{" "*indent}{k}'); show(v, indent+2)
+        elif isinstance(v, list): print(f'{" "*indent}{k:34}' + '  '.join(f'{b:.4g}' for b in v))
         elif isinstance(v, dict): print(f'{" "*indent}{k:34}' + '  '.join(f'{a} {b:.4g}' if isinstance(b, float) else f'{a} {b}' for a,b in v.items()))
         else: print(f'{" "*indent}{k:34}{v:.4g}' if isinstance(v, float) else f'{" "*indent}{k:34}{v}')
 

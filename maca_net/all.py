@@ -10,6 +10,7 @@ from maca_net.models import *
 from maca_net.losses import *
 from maca_net.callbacks import *
 from maca_net.learner import *
+from maca_net.distributed import *
 from maca_net.checkpoint import *
 from maca_net.interpret import *
 from maca_net.runs import *

@@ -54,6 +54,8 @@ class LossTerm(FitColumns):
     def columns(self): return [(self.name_, self.mean)]
     def mean(self): return self.total.item()/max(self.count, 1) if torch.is_tensor(self.total) else float('nan')
     def before_train(self): self.total,self.count = 0.,0
+    def after_train(self):
+        if num_distrib()>1 and torch.is_tensor(self.total): torch.distributed.all_reduce(self.total); self.total /= num_distrib()
     def after_loss(self):
         if not self.training or not len(self.yb): return
         t = self.term()
@@ -82,7 +84,7 @@ class AFCLoss(LossTerm):
         super().__init__(weight)
         self.preset,self.wen_rate = get_preset(preset),wen_rate
     @property
-    def store(self): return _bare_model(self.learn).afc
+    def store(self): return get_model(self.learn.model).afc
     def columns(self): return [('afc', self.mean), ('alpha', self.alpha), ('centers_moved', self.moved)]
     def alpha(self): return alpha_of(self.store.theta, self.preset.alpha).mean().item()
     def moved(self):
@@ -110,16 +112,15 @@ class AFCLoss(LossTerm):
     def _wen(self):
         if self.preset.centers_rule!='wen': return
         x,y,c = self.learn.features.detach().float(),hard_targets(self.yb[0]).long(),self.store.centers
-        n = torch.bincount(y, minlength=len(c)).to(c.dtype)
-        diff = n[:,None]*c - torch.zeros_like(c).index_add_(0, y, x.to(c.dtype))
-        c.sub_(self.wen_rate*diff/(1+n)[:,None])
-
-def _bare_model(learn): return getattr(learn.model, 'module', learn.model)      # without a wrapper of distributed training
+        n,total = torch.bincount(y, minlength=len(c)).to(c.dtype),torch.zeros_like(c).index_add_(0, y, x.to(c.dtype))
+        if num_distrib()>1:
+            for t in (n, total): torch.distributed.all_reduce(t)          # no gradient keeps these centres the same in all processes
+        c.sub_(self.wen_rate*(n[:,None]*c - total)/(1+n)[:,None])
 
 @torch.no_grad()
 def class_means(learn):
     "The mean feature of each class over one pass of the training data, K x C; the model is left as it was"
-    model = _bare_model(learn)
+    model = get_model(learn.model)
     bufs,was = {k:v.clone() for k,v in model.named_buffers()},model.training
     on_fused = model.preset.centers_on=='fused'
     s,n = torch.zeros_like(model.afc.centers),torch.zeros(len(model.afc.centers), device=model.afc.centers.device)
@@ -160,7 +161,7 @@ class GateSpread(FitColumns):
     def value(self): return self.spread
     def before_batch(self):
         if self.training or self.iter or not is_fitting(self.learn): return       # the first validation batch of each epoch
-        g = _bare_model(self.learn).attention_maps(self.xb[0][:16])[1].float()
+        g = get_model(self.learn.model).attention_maps(self.xb[0][:16])[1].float()
         self.spread = (g.std((2,3))/g.mean((2,3)).abs().clamp(min=1e-8)).mean().item() if g[0,0].numel()>1 else 0.
 
 # %% ../nbs/30_callbacks.ipynb #5175b6f2

@@ -59,6 +59,7 @@ class Checkpoint(Callback):
         if self.epoch==0: self._restore_callbacks()
         if self.epoch<s['epoch']:
             rec.log,rec.start_epoch = L(self.epoch, *s['recorder']['values'][self.epoch]),time.time()
+            if hasattr(self.learn, 'progress'): self.learn.progress.before_epoch()          # the bar starts with the first epoch
             raise CancelEpochException
         rec.lrs,rec.losses,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k] for k in ('lrs', 'losses', 'count', 'val'))
         self.learn.train_iter,self.seconds,self.saved = s['train_iter'],s['seconds'],None
@@ -77,12 +78,13 @@ class Checkpoint(Callback):
         num = lambda o: o.item() if isinstance(o, (np.generic, Tensor)) and getattr(o, 'ndim', 0)==0 else o
         val = rec.smooth_loss.val
         state = dict(key=self.key, epoch=self.epoch, n_epoch=self.n_epoch, train_iter=self.learn.train_iter, seconds=self.elapsed(),
-            model=self.model.state_dict(), rng=rng_state(self.dls),
+            model=get_model(self.model).state_dict(), rng=rng_state(self.dls),
             opt=dict(state=[dict(self.opt.state[p]) for p in self.opt.all_params().itemgot(0)], hypers=[{k: num(v) for k,v in h.items()} for h in self.opt.hypers]),
             recorder=dict(values=[[num(v) for v in row] for row in rec.values], lrs=[num(o) for o in rec.lrs], losses=[_bare(o) for o in rec.losses],
                 count=rec.smooth_loss.count, val=_bare(val)),
             callbacks={type(cb).__name__: {k: _bare(getattr(cb, k)) for k in cb.state_attrs} for cb in self.learn.cbs if hasattr(cb, 'state_attrs')})
-        with atomic_path(self.file) as tmp: torch.save(state, tmp)
+        if not rank_distrib():
+            with atomic_path(self.file) as tmp: torch.save(state, tmp)
 
 def _bare(o):
     "A tensor of torch's own class on its own, so that the file needs no class of fastai"

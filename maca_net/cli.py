@@ -24,6 +24,8 @@ _TRAIN = '''examples:
       the embedded default, as make demo: generated faces, minutes on a CPU; says nothing about real ones
   maca_train --data ferplus --path FERPlus --out runs/paper-0
       the paper's recipe on FERPlus (ResNet-34, 224 px, 60 epochs, step schedule); wants a GPU
+  torchrun --nproc_per_node 4 --no-python maca_train --data ferplus --path FERPlus
+      the same on four GPUs (extra distributed); --bs is the batch of all together
   maca_train --data ferplus --path FERPlus --preset plain --a 1 --seed 1
       AFC alone, another seed: no claim rests on one
   maca_train --data folder --path my_faces --arch resnet18 --size 112 --weights imagenet
@@ -72,6 +74,7 @@ def maca_train(argv=None):
     out = args.pop('out') or default_out(args)
     def run():
         res = train_run(RunConfig(**args), out)
+        if res is None: return                    # another process tells
         print(summary(res, args['data']))
         print(f'run saved in {out} (figures in {Path(out)/"figures"})')
     _guard(p, run)

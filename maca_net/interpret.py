@@ -32,7 +32,7 @@ def get_features(
     max_n:int=2000, # At most so many faces
 ): # n x C features, n class numbers
     "Features of the faces in `dl`, the model in eval mode"
-    dl,model = dl or learn.dls.valid,getattr(learn.model, 'module', learn.model)
+    dl,model = dl or learn.dls.valid,get_model(learn.model)
     if kind not in ('features', 'fused'): raise ValueError(f"kind is 'features' or 'fused', not {kind!r}")
     model.eval()
     fs,ys,n = [],[],0

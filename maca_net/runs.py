@@ -8,7 +8,8 @@ __all__ = ['RunConfig', 'read_data', 'pixel_baseline', 'RunLog', 'save_weights',
            'load_run', 'evaluate_run']
 
 # %% ../nbs/60_runs.ipynb #8572c8c6
-import platform, sys, warnings
+import io, platform, sys, warnings
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field, fields, asdict, replace
 import matplotlib.pyplot as plt
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from safetensors.torch import save_file, load_file
 from sklearn.linear_model import LogisticRegression
 from torch.utils.flop_counter import FlopCounterMode
 from fastai.vision.all import *
+from fastai.distributed import teardown_distrib
 from .core import *
 from .datasets import *
 from .data import *
@@ -24,6 +26,7 @@ from .presets import *
 from .models import *
 from .callbacks import *
 from .learner import *
+from .distributed import *
 from .checkpoint import *
 from .interpret import *
 
@@ -127,11 +130,10 @@ class RunLog(Callback):
         if not is_fitting(self.learn): return                     # `validate` sends it too
         names = self.recorder.metric_names[1:-1]
         rows = [dict(epoch=i, **{n:o for n,o in zip(names, v) if n!='valid_loss'}) for i,v in enumerate(self.recorder.values)]
+        if (better := rows[-1]['accuracy_unseen']>self.best): self.best,self.best_epoch = rows[-1]['accuracy_unseen'],rows[-1]['epoch']
+        if rank_distrib(): return                                  # of several processes one writes
         with atomic_path(self.out/'history.csv') as tmp: pd.DataFrame(rows).to_csv(tmp, index=False)
-        now = rows[-1]['accuracy_unseen']
-        if now>self.best:
-            self.best,self.best_epoch = now,rows[-1]['epoch']
-            save_weights(self.learn.model, self.out/'model.safetensors')
+        if better: save_weights(get_model(self.learn.model), self.out/'model.safetensors')
 
 def save_weights(model, file):
     "The model's tensors as safetensors, whole or not at all"
@@ -154,11 +156,13 @@ def train_run(
     out, # Folder for it; must not hold a finished run. One that was interrupted goes on at its last whole epoch
     faces:Faces=None, # Data already read; None: as `cfg` says
     figures:bool=True, # Draw the figures
-)->dict: # The content of metrics.json
+)->dict|None: # The content of metrics.json; None in all but the first of several processes
     "Train, choose the epoch on validation, score, draw and save. Raises `FileExistsError` where `out` holds a run, `ValueError` where it holds part of another"
-    out = Path(out)
-    _may_write(out)
-    dev = pick_device(cfg.device)
+    with redirect_stdout(io.StringIO()) if rank_distrib() else nullcontext(): return _train_run(cfg, Path(out), faces, figures)
+
+def _train_run(cfg, out, faces, figures):
+    if not rank_distrib(): _may_write(out)
+    dev = join_processes(cfg.device)
     faces = faces or read_data(cfg)
     print(counts_table(faces).to_string())
     linear = pixel_baseline(faces) if cfg.pixel_baseline else None
@@ -167,16 +171,18 @@ def train_run(
     log,ckpt = RunLog(out),Checkpoint(out/'checkpoint.pt', key=json.dumps({**asdict(cfg), 'path': None, 'device': None}))
     learn = maca_learner(dls, cfg.arch, cfg.get_preset(), cfg.weights, stem=cfg.stem, last_stride=cfg.last_stride, precision=cfg.precision,
                          label_smoothing=cfg.label_smoothing, checkpointing=cfg.checkpointing, compile=cfg.compile,
-                         lr=cfg.lr, wd=cfg.wd, cbs=[log, ckpt] + ([GradientAccumulation(cfg.bs*cfg.accumulate)] if cfg.accumulate>1 else []))
+                         lr=cfg.lr, wd=cfg.wd, cbs=[log, ckpt] + ([GradientAccumulation(cfg.bs*cfg.accumulate//max(1, num_distrib()))] if cfg.accumulate>1 else []))
     out.mkdir(parents=True, exist_ok=True)
     if ckpt.file.exists(): print(f'{out} holds an interrupted run: going on with it')
     info = dict(config=asdict(cfg), preset=asdict(learn.preset), labels=list(dls.vocab), source_size=faces.size, grey=faces.images is not None and faces.images.ndim==3, stats=dls.stats,
         data=dict(faces.info, rule=faces.rule, counts=counts_table(faces).to_dict(), notes=faces.notes), weights=learn.model.weights_info,
-        precision=learn.model.precision, device=str(dev), code=code_version(), python=platform.python_version(), torch=torch.__version__)
-    with atomic_path(out/'valid_names.txt') as tmp: tmp.write_text('\n'.join(faces.df.name[faces.df.split=='valid']) + '\n')
+        precision=learn.model.precision, device=str(dev), processes=max(1, num_distrib()), code=code_version(), python=platform.python_version(), torch=torch.__version__)
     fit = dict(step=partial(learn.fit_step, step=cfg.step, warmup=cfg.warmup or 0.), cosine=partial(learn.fit_cosine, warmup=cfg.warmup), one_cycle=learn.fit_one_cycle)[cfg.schedule]
-    fit(cfg.epochs, cfg.lr)
+    with distributed(learn): fit(cfg.epochs, cfg.lr)
+    teardown_distrib()
+    if rank_distrib(): return                                   # the rest is for one process
     hours = ckpt.elapsed()/3600
+    with atomic_path(out/'valid_names.txt') as tmp: tmp.write_text('\n'.join(faces.df.name[faces.df.split=='valid']) + '\n')
     afc = first(cb for cb in learn.cbs if isinstance(cb, AFCLoss))
     if afc:
         with atomic_path(out/'alpha_steps.csv') as tmp: pd.DataFrame(dict(step=range(len(afc.alphas)), alpha=afc.alphas)).to_csv(tmp, index=False)

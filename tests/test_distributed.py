@@ -1,0 +1,93 @@
+"""One run on two processes (gloo, CPU): loss terms, centres and theta are those of one process with the same batches.
+
+Equal where no layer looks at the whole batch. Batch norm does, and each process on a CPU normalises its own half, so that for the comparison
+these layers become group norm; what they change when they stay is bounded beside it. (`accelerate launch --cpu` would silently start one process.)"""
+import json, os, subprocess, sys
+from pathlib import Path
+import numpy as np, pytest
+pytest.importorskip('accelerate')
+
+TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+ENV = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', 'MPLBACKEND': 'Agg'}
+CASES = [('sgd', 'group'), ('wen', 'group'), ('sgd', 'batch')]
+
+WORKER = '''
+import json, os, sys
+from maca_net.all import *
+
+def without_batch_norm(m):
+    for k,c in m.named_children():
+        if isinstance(c, nn.modules.batchnorm._BatchNorm): setattr(m, k, nn.GroupNorm(1, c.num_features))
+        else: without_batch_norm(c)
+
+class Terms(Callback):
+    order = 70
+    def before_fit(self): self.rows,self.faces = [],[]
+    def after_pred(self):
+        if self.training: self.faces.append(self.xb[0].mean((1,2,3)).tolist())
+    def after_train(self): self.rows.append({cb.name_: cb.mean() for cb in self.learn.cbs if isinstance(cb, LossTerm)})
+
+rank,world,res = int(os.environ.get('RANK', 0)),int(os.environ.get('WORLD_SIZE', 1)),{}
+join_processes('cpu')
+if world>1: assert torch.distributed.get_backend()=='gloo'
+faces = read_synth(96, 48, progress=False)
+for rule,norm in json.loads(sys.argv[2]):
+    set_seed(0)
+    learn = maca_learner(face_dls(faces, 48, 32, augment='none', device='cpu'), 'resnet18', get_preset('paper', n_heads=2, centers_rule=rule),
+                         last_stride=1, precision='fp32', lr=.01, cbs=Terms())
+    if norm=='group': without_batch_norm(learn.model)
+    with learn.no_bar(), learn.no_logging(), distributed(learn): learn.fit(2)
+    afc = learn.model.afc
+    res[f'{rule} {norm}'] = dict(terms=learn.terms.rows, faces=learn.terms.faces, centers=afc.centers.tolist(), theta=afc.theta.item(), valid=[float(o) for o in learn.recorder.values[-1]])
+json.dump(res, open(f'{sys.argv[1]}-{world}-{rank}.json', 'w'))
+'''
+
+def check(r): assert r.returncode==0, r.stdout[-2000:] + r.stderr[-4000:]
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    "(one process, [first of two, second of two]), by case"
+    d = tmp_path_factory.mktemp('ddp')
+    f,out = d/'worker.py',d/'run'
+    f.write_text(WORKER)
+    for launch in ([sys.executable], TORCHRUN):
+        check(subprocess.run([*launch, str(f), str(out), json.dumps(CASES)], capture_output=True, text=True, env=ENV, timeout=900))
+    return json.loads(Path(f'{out}-1-0.json').read_text()),[json.loads(Path(f'{out}-2-{i}.json').read_text()) for i in (0, 1)]
+
+def differences(runs, case):
+    "Of two processes to one, relative: (loss terms, centres, validation figures)"
+    one,two = runs[0][case],[r[case] for r in runs[1]]
+    assert two[0]['terms']==two[1]['terms'] and two[0]['centers']==two[1]['centers'] and two[0]['theta']==two[1]['theta'] and two[0]['valid'][1:]==two[1]['valid'][1:]
+    rel = lambda a,b: float(np.max(np.abs(np.asarray(a)-b))/np.abs(b).max())
+    terms = max(rel([r[k] for r in two[0]['terms']], np.array([r[k] for r in one['terms']])) for k in ('ce', 'afc', 'mi'))
+    return terms,rel(two[0]['centers'], np.array(one['centers'])),rel(two[0]['valid'], np.array(one['valid']))
+
+def test_the_batches_of_one_process(runs):
+    one,two = runs[0]['sgd group'],[r['sgd group'] for r in runs[1]]
+    assert len(one['faces'])==4 and len(one['faces'][0])==32
+    for whole,a,b in zip(one['faces'], two[0]['faces'], two[1]['faces']): np.testing.assert_allclose(whole, a+b, atol=1e-6)
+
+@pytest.mark.parametrize('rule', ['sgd', 'wen'])
+def test_two_processes_are_one_global_batch(runs, rule):
+    terms,centers,valid = differences(runs, f'{rule} group')
+    print(f'{rule}: terms {terms:.1e}, centres {centers:.1e}, validation {valid:.1e}')
+    assert terms<1e-3 and centers<1e-3
+
+def test_what_batch_norm_changes(runs):
+    terms,centers,_ = differences(runs, 'sgd batch')
+    print(f'batch norm by halves: terms {terms:.1e}, centres {centers:.1e}')
+    assert 1e-4<terms<.3 and centers<.1
+
+def test_maca_train_on_two_processes(tmp_path):
+    "The command line: one process writes, an interrupted run goes on, an odd batch is refused"
+    def train(*args):
+        return subprocess.run([*TORCHRUN, '--no-python', str(Path(sys.executable).parent/'maca_train'), '--device', 'cpu', '--n-faces', '128', '--size', '48', '--arch', 'resnet18',
+            '--last-stride', '1', '--n-heads', '1', '--epochs', '2', '--out', str(tmp_path/'run'), *args], capture_output=True, text=True, env=ENV, timeout=900)
+    r = train('--bs', '33')
+    assert r.returncode and 'a batch of 33 images does not divide among 2 processes' in r.stderr and not (tmp_path/'run'/'config.json').exists()
+    r = train('--bs', '32')
+    check(r)
+    assert r.stdout.count('run saved in')==1                          # one of them tells
+    res,info = (json.loads((tmp_path/'run'/f).read_text()) for f in ('metrics.json', 'config.json'))
+    assert info['processes']==2 and info['config']['bs']==32
+    assert not (tmp_path/'run'/'checkpoint.pt').exists() and res['n']>0
