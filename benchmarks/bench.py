@@ -3,7 +3,7 @@
 Everything that is compared runs in turns within one process, and medians are reported, for machines are noisy: trust the
 ratios, not the milliseconds. `make bench` runs it all (half an hour on two cores); --only picks sections; what was run
 replaces its part of results.json, from which the notebook on speed and the README take their numbers."""
-import argparse, io, json, os, platform, resource, statistics, subprocess, sys, tempfile, time, warnings
+import argparse, io, json, os, platform, statistics, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 import numpy as np, torch, torchvision
 from torch import nn
@@ -128,12 +128,12 @@ class PILFaces(torch.utils.data.Dataset):
     def __getitem__(self, i):
         with Image.open(self.files[i]) as im: return self.tfm(im.convert('RGB')),self.labels[i]
 
-def loader(d, faces, size, bs, train=True):
+def loader(d, faces, size, bs, train=True, augment=True):
     "The images of `faces` as files, and a `DataLoader` that reads them"
     Path(d).mkdir()
     files = [Path(d)/f'{i}.png' for i in range(len(faces))]
     for f,a in zip(files, faces.images): Image.fromarray(a).save(f)
-    return torch.utils.data.DataLoader(PILFaces(files, [faces.vocab.index(c) for c in faces.df.label], size, train), bs, shuffle=train, drop_last=train, num_workers=2, persistent_workers=True)
+    return torch.utils.data.DataLoader(PILFaces(files, [faces.vocab.index(c) for c in faces.df.label], size, augment), bs, shuffle=train, drop_last=train, num_workers=2, persistent_workers=True)
 
 def reference(rounds, **_):
     "The straightforward loop (fp32, files through PIL in a DataLoader, heads one by one) against `learn.fit`, ResNet-34"
@@ -173,15 +173,15 @@ def train_reference(dl, valid, seed, epochs, lr):
     with torch.no_grad(): return float(torch.cat([model(x.to(DEV)).argmax(1).cpu()==y for x,y in valid]).float().mean())
 
 def accuracy(seeds=3, **_):
-    "Validation accuracy after the same epochs of either way, ResNet-18, 64 px, generated faces"
-    res,epochs,lr,faces = {'straightforward loop': [], 'learn.fit': []},5,.02,read_synth(3000, 64, progress=False)
+    "Validation accuracy after the same epochs of either way, ResNet-18, 48 px, generated faces without augmentation"
+    res,size,epochs,lr,bs,faces = {'straightforward loop': [], 'learn.fit': []},48,6,.02,16,read_synth(2400, 48, progress=False)
     with tempfile.TemporaryDirectory() as d:
-        dls = loader(f'{d}/train', faces.only('train'), 64, 32),loader(f'{d}/valid', faces.only('valid'), 64, 128, False)
+        dls = loader(f'{d}/train', faces.only('train'), size, bs, augment=False),loader(f'{d}/valid', faces.only('valid'), size, 128, train=False, augment=False)
         for seed in range(seeds):
             set_seed(seed)
             res['straightforward loop'].append(train_reference(*dls, seed, epochs, lr))
             set_seed(seed)
-            learn = maca_learner(face_dls(faces, 64, 32, seed), 'resnet18', 'paper', last_stride=1)
+            learn = maca_learner(face_dls(faces, size, bs, seed, 'none'), 'resnet18', 'paper', last_stride=1)
             learn.fit_cosine(epochs, lr)
             res['learn.fit'].append(float(learn.validate()[1]))
     return res
@@ -193,8 +193,14 @@ def inference(rounds, **_):
                                 config=dict(size=224, data='none', preset='paper', arch='resnet34', epochs=0, seed=0))
     g = torch.Generator().manual_seed(0)
     xs = {b: torch.rand(b, 3, size, size, generator=g) for b in (1, 32)}
+    def model_of(preset, precision):
+        "In eval mode, with the batch norm of a network that has seen images: an untrained one answers with ones and zeros"
+        m = make_model(preset, 'fp32')
+        for _ in range(30): m(torch.randn(16, 3, 64, 64, generator=g).to(DEV))
+        m.precision = precision
+        return m.to(memory_format=torch.channels_last if precision=='bf16' else torch.contiguous_format).eval()
     def eager(preset, precision, folded):
-        m = make_model(preset, precision).eval()
+        m = model_of(preset, precision)
         if folded: m = fold(m); m.precision = precision
         net = nn.Sequential(m, nn.Softmax(-1))
         cl = torch.channels_last if precision=='bf16' else torch.contiguous_format
@@ -202,12 +208,12 @@ def inference(rounds, **_):
     cases = {'torch fp32': eager('paper', 'fp32', False), 'torch bf16, channels last': eager('paper', 'bf16', False), 'folded fp32': eager('paper', 'fp32', True),
         'folded bf16': eager('paper', 'bf16', True), 'plain fp32': eager('plain', 'fp32', False), 'plain bf16': eager('plain', 'bf16', False), 'plain folded bf16': eager('plain', 'bf16', True)}
     try:
-        m = fold(make_model('paper', 'fp32').eval()).to(memory_format=torch.channels_last); m.precision = 'bf16'
+        m = fold(model_of('paper', 'bf16')).to(memory_format=torch.channels_last); m.precision = 'bf16'
         fast = torch.compile(nn.Sequential(m, nn.Softmax(-1)), dynamic=False)
         fast(xs[1].to(DEV))
         cases['compiled, folded bf16'] = lambda x: fast(x.to(DEV, memory_format=torch.channels_last)).float().cpu().numpy()
     except Exception as e: print(f'no compiled variant: {str(e).splitlines()[0]}', file=sys.stderr)
-    net = FaceClassifier(make_model('paper', 'fp32').eval(), ([0.]*3, [1.]*3)).cpu()
+    net = FaceClassifier(model_of('paper', 'fp32'), ([0.]*3, [1.]*3)).cpu()
     with tempfile.TemporaryDirectory() as d:
         try:
             to_onnx(net, f'{d}/m.onnx', metadata(info)); to_openvino(net, f'{d}/m.xml', metadata(info))
@@ -233,11 +239,9 @@ def memory_child(precision, bs, checkpointing):
     m,(x,y) = make_model('paper', precision),batch(224, int(bs), precision)
     m.backbone.checkpointing = bool(int(checkpointing))
     step = stepper(m, x, y)
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    base = peak_memory(DEV)
     t = [clock(step) for _ in range(3)][-1]
-    if DEV.type=='cuda': mb = torch.cuda.max_memory_allocated()/2**20
-    else: mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
-    print(json.dumps(dict(peak_mb=mb, of_which_before_mb=base/1024, s_per_64=t*64/int(bs))))
+    print(json.dumps(dict(peak_mb=peak_memory(DEV), of_which_before_mb=base, s_per_64=t*64/int(bs))))
 
 SECTIONS = dict(limit=limit, train=train, fit=fit, reference=reference, accuracy=accuracy, inference=inference, memory=memory)
 

@@ -40,10 +40,10 @@ def ethics_html(
                (f' It is weakest on {", ".join(f"{html.escape(k)} ({acc[k]:.0%})" for k in low)}: do not lean on those.' if low else '') + '</p>'
     return f'''<div class="maca-text"><h3>What this can tell</h3>
 <p>{NOTE} People smile when they are polite and frown when they think; how a feeling shows differs between persons, situations and cultures
-(Barrett et al. 2019). A probability here is the network's certainty about the label, not about the person.</p>
+(Barrett et al. 2019, doi:10.1177/1529100619832930). A probability here is the network's certainty about the label, not about the person.</p>
 <h3>What it must not be used for</h3>
 <p>Judging people: hiring, school, insurance, policing, border control, health, lie detection. In the European Union, inferring emotions at work and in schools
-is prohibited (AI Act, article 5). Ask those whose faces you show it.</p>
+is prohibited but for medical or safety reasons (AI Act, Regulation 2024/1689, article 5(1)(f)). Ask those whose faces you show it.</p>
 <h3>Who was in the training data</h3><p>{LICENCES.get(info["config"]["data"], LICENCES["folder"])}</p>
 <h3>Limits</h3>{weak}<p>The labels are opinions of annotators, who often disagree: for 3,649 of the 28,709 training images of FERPlus no expression has a majority. Nobody measured how it does by age, gender, skin colour or
 disability, since the data do not say; faces that are rare in the data (children, old people, darker skin, covered or turned faces) must be expected to fare worse.

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'ModelOutputs', 'is_fitting', 'FitColumns', 'LossTerm', 'CELogger', 'AFCLoss', 'class_means', 'MILoss',
-           'GateSpread', 'StepSched', 'Warmup', 'TrimMemory', 'pick_precision', 'FaceAccuracy', 'ValidCE']
+           'GateSpread', 'StepSched', 'Warmup', 'EMA', 'TrimMemory', 'pick_precision', 'FaceAccuracy', 'ValidCE']
 
 # %% ../nbs/30_callbacks.ipynb #5be9c44c
 import math
 import torch
+from torch.optim.swa_utils import AveragedModel
 from fastai.vision.all import *
 from fastai.callback.mixup import MixHandler
 from .core import *
@@ -105,9 +106,9 @@ class AFCLoss(LossTerm):
     def term(self):
         s,p = self.store,self.preset
         return afc_loss(self.learn.features, self.yb[0], s.centers, s.theta, p.alpha, p.inter, p.per_dim)
-    def after_step(self): self._wen()
-    def after_batch(self):
-        if self.training: self.alphas.append(self.alpha())
+    def after_step(self):
+        self._wen()
+        self.alphas.append(self.alpha())
     @torch.no_grad()
     def _wen(self):
         if self.preset.centers_rule!='wen': return
@@ -196,6 +197,44 @@ def fit_step(self:Learner, n_epoch, lr=None, step=15, gamma=.1, warmup=0., cbs=N
 def fit_cosine(self:Learner, n_epoch, lr=None, warmup=None, cbs=None, **kwargs):
     "Fit with the rate growing to `lr` over `warmup` epochs (None: one, or a tenth of `n_epoch` if that is less), then down to 0 as a half cosine"
     _fit(self, SchedCos(_lrs(self, lr), 0.), n_epoch, min(1., n_epoch/10) if warmup is None else warmup, cbs, kwargs)
+
+# %% ../nbs/30_callbacks.ipynb #b688566f
+def _ema(decay):
+    @torch.no_grad()
+    def update(avg, now, n):
+        if torch.is_floating_point(avg[0]): torch._foreach_lerp_(avg, now, 1-min(decay, (1+n.item())/(10+n.item())))
+        else: torch._foreach_copy_(avg, now)
+    return update
+
+class EMA(Callback):
+    "Validates, and in the end keeps, the exponential moving average of weights and buffers"
+    order,state_attrs = 66,('average',)                  # after `RunLog`, which saves what was validated
+    def __init__(self,
+        decay=.999, # Share of the past in each step's average, 0..1
+    ):
+        if not 0<decay<1: raise ValueError(f'decay of EMA is a share in 0..1, not {decay}')
+        self.decay,self.avg,self.swapped = decay,None,False
+    @property
+    def average(self): return self.avg.state_dict()
+    @average.setter
+    def average(self, state): self.avg.load_state_dict(state)
+    def before_fit(self):
+        self.avg,self.swapped = AveragedModel(get_model(self.learn.model), multi_avg_fn=_ema(self.decay), use_buffers=True) if is_fitting(self.learn) else None,False
+    def after_step(self): self.avg.update_parameters(get_model(self.learn.model))
+    def before_validate(self):
+        if self.avg is not None and not self.swapped: self.swap()
+    def after_epoch(self):
+        if self.swapped and self.epoch<self.n_epoch-1: self.swap()          # after the last epoch the average stays
+    def after_cancel_fit(self):                                             # before any `after_fit`, where others put weights of their own back
+        if self.avg is not None and not self.swapped: self.swap()
+    def after_fit(self): self.avg,self.swapped = None,False
+    @torch.no_grad()
+    def swap(self):
+        m,a = get_model(self.learn.model),self.avg.module
+        for p,q in zip((*m.parameters(), *m.buffers()), (*a.parameters(), *a.buffers())):
+            was = p.detach().clone()
+            p.copy_(q); q.copy_(was)
+        self.swapped = not self.swapped
 
 # %% ../nbs/30_callbacks.ipynb #1f42fa75
 class TrimMemory(Callback):

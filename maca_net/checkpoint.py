@@ -63,6 +63,10 @@ class Checkpoint(Callback):
             raise CancelEpochException
         rec.lrs,rec.losses,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k] for k in ('lrs', 'losses', 'count', 'val'))
         self.learn.train_iter,self.seconds,self.saved = s['train_iter'],s['seconds'],None
+        if s['grads']:
+            self._accumulation().count = s['grads']['count']
+            for q,g in zip(self.opt.all_params().itemgot(0), s['grads']['grads']): q.grad = None if g is None else g.to(q.device)
+        if s['scaler']: self.learn.scaler.load_state_dict(s['scaler'])
         set_rng_state(self.dls, s['rng'])
 
     def elapsed(self):
@@ -73,8 +77,11 @@ class Checkpoint(Callback):
         for cb in self.learn.cbs:
             for k,v in self.saved['callbacks'].get(type(cb).__name__, {}).items(): setattr(cb, k, v.to(self.dls.device) if torch.is_tensor(v) else v)
 
+    def _accumulation(self): return first(cb for cb in self.learn.cbs if isinstance(cb, GradientAccumulation))
+
     def save(self):
-        rec = self.recorder
+        rec,acc = self.recorder,self._accumulation()
+        grads = dict(count=acc.count, grads=[q.grad for q in self.opt.all_params().itemgot(0)]) if acc and acc.count else None      # of batches that wait for a step
         num = lambda o: o.item() if isinstance(o, (np.generic, Tensor)) and getattr(o, 'ndim', 0)==0 else o
         val = rec.smooth_loss.val
         state = dict(key=self.key, epoch=self.epoch, n_epoch=self.n_epoch, train_iter=self.learn.train_iter, seconds=self.elapsed(),
@@ -82,6 +89,7 @@ class Checkpoint(Callback):
             opt=dict(state=[dict(self.opt.state[p]) for p in self.opt.all_params().itemgot(0)], hypers=[{k: num(v) for k,v in h.items()} for h in self.opt.hypers]),
             recorder=dict(values=[[num(v) for v in row] for row in rec.values], lrs=[num(o) for o in rec.lrs], losses=[_bare(o) for o in rec.losses],
                 count=rec.smooth_loss.count, val=_bare(val)),
+            grads=grads, scaler=getattr(self.learn, 'scaler', None) and self.learn.scaler.state_dict(),
             callbacks={type(cb).__name__: {k: _bare(getattr(cb, k)) for k in cb.state_attrs} for cb in self.learn.cbs if hasattr(cb, 'state_attrs')})
         if not rank_distrib():
             with atomic_path(self.file) as tmp: torch.save(state, tmp)

@@ -6,8 +6,10 @@
 __all__ = ['share_of', 'FaceDistributedDL', 'FaceDistributedTrainer', 'distributed', 'join_processes']
 
 # %% ../nbs/42_distributed.ipynb #f5f3d920
+import atexit
 from fastai.vision.all import *
-from fastai.distributed import *
+try: from fastai.distributed import DistributedDL, DistributedTrainer
+except NameError: DistributedDL = DistributedTrainer = object           # fastai's module cannot be imported without accelerate
 from .core import *
 
 # %% ../nbs/42_distributed.ipynb #fb60ac64
@@ -36,15 +38,29 @@ class FaceDistributedDL(DistributedDL):
         return idxs
 
 # %% ../nbs/42_distributed.ipynb #6479e1fe
+def _batch_norms(model): return {n: type(m) for n,m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+
+def _local_batch_norm(model, kinds):
+    "Undo `SyncBatchNorm.convert_sync_batchnorm`: `kinds` is what `_batch_norms` said before it. Parameters stay the same objects"
+    for n,m in list(model.named_modules()):
+        if not isinstance(m, nn.SyncBatchNorm): continue
+        bn = kinds[n](m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
+        bn._parameters,bn._buffers,bn.training = m._parameters,m._buffers,m.training
+        owner,_,name = n.rpartition('.')
+        setattr(model.get_submodule(owner), name, bn)
+
 class FaceDistributedTrainer(DistributedTrainer):
     "fastai's, for the training batches alone, and with generators of each process's own"
     def _wrap_dl(self, dl): return dl if isinstance(dl, FaceDistributedDL) or dl is not self.dls.train else FaceDistributedDL(dl, device=self.model.device)
     def before_fit(self):
-        self.bs,self.dls.train.bs = self.dls.train.bs,self.dls.train.bs//num_distrib()      # after AFC's first centres were taken on whole batches
+        self.bs,self.kinds = self.dls.train.bs,_batch_norms(self.model)
+        self.dls.train.bs = self.bs//num_distrib()                  # only now, for AFC took its first centres on whole batches
         super().before_fit()
     def after_fit(self):
+        if get_model(self.learn.model) is self.learn.model: return  # was done already
         super().after_fit()
         self.dls.train.bs = self.bs
+        _local_batch_norm(self.learn.model, self.kinds)
     def before_train(self):
         seed = torch.randint(2**31, (1,)).to(self.model.device)
         torch.distributed.broadcast(seed, 0)
@@ -69,7 +85,9 @@ def distributed(
     shown = [cb for cb in learn.cbs if isinstance(cb, ProgressCallback) and rank_distrib()]
     learn.remove_cbs(shown); learn.add_cb(shared)
     try: yield learn
-    finally: learn.remove_cb(shared); learn.add_cbs(shown)
+    finally:
+        shared.after_fit()                                          # a fit that failed did not come to it
+        learn.remove_cb(shared); learn.add_cbs(shown)
 
 def join_processes(
     device=None, # As for `pick_device`
@@ -79,4 +97,5 @@ def join_processes(
     if num_distrib()<=1: return dev
     with needs('distributed', 'accelerate'): from accelerate import PartialState
     own = PartialState(cpu=dev.type=='cpu').device
+    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())      # else the last one out may abort
     return dev if dev.type=='cpu' else own

