@@ -319,6 +319,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'maca_net.export.quantize_run': ('export.html#quantize_run', 'maca_net/export.py'),
                                  'maca_net.export.run_file': ('export.html#run_file', 'maca_net/export.py'),
                                  'maca_net.export.set_props': ('export.html#set_props', 'maca_net/export.py'),
+                                 'maca_net.export.to_int8': ('export.html#to_int8', 'maca_net/export.py'),
                                  'maca_net.export.to_onnx': ('export.html#to_onnx', 'maca_net/export.py'),
                                  'maca_net.export.to_openvino': ('export.html#to_openvino', 'maca_net/export.py'),
                                  'maca_net.export.to_torch': ('export.html#to_torch', 'maca_net/export.py')},

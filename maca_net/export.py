@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'FaceClassifier', 'metadata', 'set_props', 'to_onnx', 'to_openvino', 'to_torch', 'export_run', 'run_file',
-           'quantize_run']
+           'to_int8', 'quantize_run']
 
 # %% ../nbs/70_export.ipynb #557dc254
 import json, warnings
@@ -134,6 +134,28 @@ def run_file(
     return lambda x: net(torch.as_tensor(x)).detach().numpy()
 
 # %% ../nbs/70_export.ipynb #d3687d68
+def to_int8(
+    whole, # ONNX file in float, from `to_onnx`
+    file, # .onnx
+    batches, # Faces that the ranges are taken from: arrays n x 3 x S x S in 0..1
+):
+    "ONNX in INT8, without metadata"
+    with needs('export', 'onnx', 'onnxruntime'):
+        import onnx
+        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    class Calibration(CalibrationDataReader):
+        def __init__(self): self.it = iter(batches)
+        def get_next(self): return None if (x := next(self.it, None)) is None else {'image': x}
+    with TemporaryDirectory() as d, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        quant_pre_process(whole, f'{d}/m.onnx', skip_symbolic_shape=True)
+        graph = onnx.load(f'{d}/m.onnx').graph
+        made_by = {o: n.op_type for n in graph.node for o in n.output}
+        heads = [n.name for n in graph.node if n.op_type=='Add' and 'MatMul' in map(made_by.get, n.input)]
+        quantize_static(f'{d}/m.onnx', file, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
+
 def quantize_run(
     run, # Run directory
     file=None, # Where to, .onnx; None: beside the weights, named as the run
@@ -143,10 +165,7 @@ def quantize_run(
     seed:int=0, # Which faces
 )->dict: # file, bytes, bytes_float, n, accuracy, accuracy_float, agreement (share of faces with the same answer)
     "Write a run's model as ONNX in INT8, and measure on the validation faces what that costs. Raises `ValueError` for a file of another kind"
-    with needs('export', 'onnx', 'onnxruntime'):
-        import onnx
-        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
+    with needs('export', 'onnx'): import onnx
     model,info = load_run(run, 'cpu', which)
     cfg,meta = RunConfig(**info['config']),metadata(info)
     file = Path(file) if file else Path(run)/f'{Path(run).resolve().name}.int8.onnx'
@@ -158,23 +177,14 @@ def quantize_run(
     picked = np.zeros(len(train), bool)
     picked[np.random.default_rng(seed).permutation(len(train))[:n_calibrate]] = True
     def batches(f, bs): return (b[0].as_subclass(torch.Tensor).numpy() for b in eval_dl(f, cfg.size, 'cpu', bs, STATS['none']))
-    class Calibration(CalibrationDataReader):
-        def __init__(self): self.it = batches(train.take(picked), 16)
-        def get_next(self): return None if (x := next(self.it, None)) is None else {'image': x}
     truth = valid.df.label.map({c:i for i,c in enumerate(info['labels'])}).to_numpy()
     def answers(f):
         net = run_file(f)
         return np.concatenate([net(x).argmax(1) for x in batches(valid, 64)])
-    with TemporaryDirectory() as d, warnings.catch_warnings():
-        warnings.simplefilter('ignore')
-        whole,ready,small = (f'{d}/{n}.onnx' for n in ('whole', 'ready', 'small'))
+    with TemporaryDirectory() as d:
+        whole,small = f'{d}/whole.onnx',f'{d}/small.onnx'
         to_onnx(FaceClassifier(model, info['stats'], info['grey']), whole, meta)
-        quant_pre_process(whole, ready, skip_symbolic_shape=True)
-        graph = onnx.load(ready).graph
-        made_by = {o: n.op_type for n in graph.node for o in n.output}
-        heads = [n.name for n in graph.node if n.op_type=='Add' and 'MatMul' in map(made_by.get, n.input)]
-        quantize_static(ready, small, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
+        to_int8(whole, small, batches(train.take(picked), 16))
         a,b = answers(whole),answers(small)
         res = dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()), agreement=float((a==b).mean()))
         proto = onnx.load(small)
