@@ -3,12 +3,12 @@
 Everything that is compared runs in turns within one process, and medians are reported, for machines are noisy: trust the
 ratios, not the milliseconds. `make bench` runs it all (half an hour on two cores); --only picks sections; what was run
 replaces its part of results.json, from which the notebook on speed and the README take their numbers."""
-import argparse, io, json, os, platform, statistics, subprocess, sys, tempfile, time, warnings
+import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torchvision
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from fastai.vision.all import Callback, L
+from fastai.vision.all import Callback
 from maca_net.all import *
 
 HERE = Path(__file__).parent

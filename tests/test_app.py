@@ -8,6 +8,8 @@ from PIL import Image
 BIN = Path(sys.executable).parent
 SHOTS = os.environ.get('MACA_SHOTS')               # a folder for the screenshots, to look at
 
+def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)       # a shell's background jobs ignore it, and so would what they start
+
 def browser_there():
     "Chromium and its driver; as root on Debian they are installed, elsewhere it is said what is missing"
     both = lambda: (shutil.which('chromium') or shutil.which('google-chrome')) and shutil.which('chromedriver')
@@ -27,7 +29,7 @@ def served(tmp_path_factory):
     if ready: run = Path(ready)
     else: subprocess.run([BIN/'maca_train', *'--n-faces 320 --arch resnet18 --size 48 --last-stride 1 --epochs 3 --bs 16 --lr .02 --schedule cosine --device cpu'.split(), '--out', run],
                          check=True, env=env, capture_output=True)
-    p = subprocess.Popen([BIN/'maca_app', run, '--device', 'cpu'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    p = subprocess.Popen([BIN/'maca_app', run, '--device', 'cpu'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, preexec_fn=hear_ctrl_c)
     try:
         lines = []
         for line in p.stdout:

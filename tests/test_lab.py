@@ -7,6 +7,8 @@ from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config
 LAB = Path(sys.executable).parent/'maca_lab'
 ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
 
+def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)       # a shell's background jobs ignore it, and so would what they start
+
 def lab(*args): return subprocess.run([LAB, *map(str, args)], capture_output=True, text=True, env=ENV)
 
 def fill(store, name, seeds, leave_out=(), n=400, acc=.8, **scale):
@@ -43,7 +45,7 @@ def test_stopped_and_gone_on_with(tmp_path):
     "Ctrl-C after an epoch of a run ends it and starts no other; the same command goes on to the whole table"
     args = 'run fig7 --scale quick --n-faces 128 --epochs 3 --seeds 1 --device cpu --store'.split() + [tmp_path/'s']
     store = Store(tmp_path/'s')
-    p = subprocess.Popen([LAB, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    p = subprocess.Popen([LAB, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV, preexec_fn=hear_ctrl_c)
     end = time.time()+600
     done = lambda: sum(len(f.read_text().splitlines())-1 for f in store.path.glob('work/*/history.csv'))
     while not done() and p.poll() is None and time.time()<end: time.sleep(.05)             # an epoch, which is not trained again
