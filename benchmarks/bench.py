@@ -220,12 +220,12 @@ def inference(rounds):
     with tempfile.TemporaryDirectory() as d:
         try:
             to_onnx(net, f'{d}/m.onnx', metadata(info)); to_openvino(net, f'{d}/m.xml', metadata(info))
-            for k,f in {'ONNX Runtime': run_file(f'{d}/m.onnx'), 'OpenVINO': run_file(f'{d}/m.xml'), 'OpenVINO bf16': run_file(f'{d}/m.xml', bf16=True)}.items():
+            for k,f in {'ONNX Runtime': ExportedModel(f'{d}/m.onnx'), 'OpenVINO': ExportedModel(f'{d}/m.xml'), 'OpenVINO bf16': ExportedModel(f'{d}/m.xml', bf16=True)}.items():
                 cases[k] = lambda x, f=f: f(x.numpy())
             import openvino
             to_int8(f'{d}/m.onnx', f'{d}/int8.onnx', [xs[32].numpy()])
             openvino.save_model(openvino.convert_model(f'{d}/int8.onnx'), f'{d}/int8.xml')
-            for k,f in {'ONNX Runtime INT8': run_file(f'{d}/int8.onnx'), 'OpenVINO INT8': run_file(f'{d}/int8.xml')}.items(): cases[k] = lambda x, f=f: f(x.numpy())
+            for k,f in {'ONNX Runtime INT8': ExportedModel(f'{d}/int8.onnx'), 'OpenVINO INT8': ExportedModel(f'{d}/int8.xml')}.items(): cases[k] = lambda x, f=f: f(x.numpy())
         except ImportError as e: print(e, file=sys.stderr)
         exact = cases['torch fp32'](xs[32])
         t1 = in_turns({k: lambda f=f: f(xs[1]) for k,f in cases.items()}, 3*rounds, warmup=3)

