@@ -163,6 +163,7 @@ def batch_html(rows, labels)->str:
 # %% ../nbs/75_app.ipynb #0399004d
 CSS = '''
 .gradio-container {width:100% !important; min-width:0 !important; max-width:1180px !important; margin:auto !important}
+.gradio-container {--body-text-color-subdued:#5b6b80} .dark .gradio-container, .gradio-container.dark {--body-text-color-subdued:#94a3b8}
 .gradio-container .app {padding:1.2rem !important} .tab-wrapper {max-width:100%; overflow:auto hidden}
 .maca-head h1 {font-size:1.7rem; font-weight:650; letter-spacing:-.02em; margin:.4rem 0 .1rem}
 .maca-head p, .maca-note {color:var(--body-text-color-subdued); font-size:.9rem; line-height:1.45; margin:.5rem 0}
@@ -188,7 +189,8 @@ figcaption {font-size:.8rem; color:var(--body-text-color-subdued); text-align:ce
 .maca-cards b {display:block; font-size:1.5rem; font-weight:650} .maca-cards span {font-size:.82rem; color:var(--body-text-color-subdued)}
 .maca-run figure {border:1px solid var(--border-color-primary); border-radius:16px; padding:1rem; margin:1rem 0; background:white} .maca-run figure img {display:block; max-width:100%; margin:auto} .maca-run figcaption {color:#555}
 .maca-text {max-width:46rem; line-height:1.55} .maca-text h3 {margin:1.1rem 0 .3rem; font-weight:650}
-.maca-table {width:100%; border-collapse:collapse; font-size:.92rem; margin-top:.6rem} .maca-table th {text-align:left; font-weight:600; color:var(--body-text-color-subdued)}
+.maca-table {width:100%; border:0 !important; border-collapse:collapse; font-size:.92rem; margin-top:.6rem} .maca-table th {text-align:left; font-weight:600; color:var(--body-text-color-subdued)}
+.maca-table tr {border:0 !important}
 .maca-table th, .maca-table td {padding:.45rem .5rem; border:0 !important; border-bottom:1px solid var(--border-color-primary) !important; overflow-wrap:anywhere}
 .maca-table i {display:inline-block; width:.7rem; height:.7rem; border-radius:50%; margin-right:.5rem} .maca-table .err {color:#b3261e}
 .maca-download {display:inline-block; padding:.55rem 1.1rem; border-radius:10px; background:var(--button-primary-background-fill); color:var(--button-primary-text-color) !important; font-weight:600; text-decoration:none !important}
@@ -266,7 +268,7 @@ def launch_app(
     app = build_app(run, device, detector)
     app.uploads = tmp                                                   # goes when the app goes
     sans = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']
-    theme = gr.themes.Soft(primary_hue='indigo', neutral_hue='slate', radius_size='lg', font=sans, font_mono=['ui-monospace', 'monospace']).set(body_text_color_subdued='*neutral_500', body_text_color_subdued_dark='*neutral_400')
+    theme = gr.themes.Soft(primary_hue='indigo', neutral_hue='slate', radius_size='lg', font=sans, font_mono=['ui-monospace', 'monospace'])
     app.launch(server_name=host, server_port=port, share=False, inbrowser=open_browser, quiet=True, prevent_thread_lock=not block, max_file_size=f'{MAX_MB}mb',
         footer_links=[], ssr_mode=False, theme=theme, css=CSS, show_error=True)
     return app

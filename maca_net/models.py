@@ -286,7 +286,7 @@ def _fold(m):
 def fold(
     model:MACANet, # Left as it is
 )->MACANet: # In eval mode; cannot be trained
-    "A copy of `model` for inference: batch norms folded, the parallel convolutions of each head merged"
+    "A copy of `model` for inference: batch norms folded, the parallel convolutions of each head merged, and so the two projections of its attention"
     model = deepcopy(model).eval().requires_grad_(False)
     for m in (model.backbone if isinstance(model.backbone, ResNetBody) else None, model.neck, model.heads):      # in timm's models the order of the parts need not be that of the computation
         if m is not None: _fold(m)
@@ -297,6 +297,10 @@ def fold(
         one.weight.copy_(sum(pad(c.weight) for c in convs))
         one.bias.copy_(sum(c.bias for c in convs))
         model.heads.context.convs = nn.ModuleList([one])
+        if isinstance(s := model.heads.spatial, SelfAttention):                             # A (Y Wv + bv) Wo + bo = A (Y Wv Wo + bv Wo + bo): the rows of A sum to 1
+            s.v.weight.copy_(s.v.weight@s.out.weight)
+            s.v.bias.copy_(s.out(s.v.bias))
+            s.out = nn.Identity()
     return model
 
 # %% ../nbs/10_models.ipynb #47f31b33
