@@ -330,6 +330,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'maca_net.export.to_int8': ('export.html#to_int8', 'maca_net/export.py'),
                                  'maca_net.export.to_onnx': ('export.html#to_onnx', 'maca_net/export.py'),
                                  'maca_net.export.to_openvino': ('export.html#to_openvino', 'maca_net/export.py'),
+                                 'maca_net.export.to_safetensors': ('export.html#to_safetensors', 'maca_net/export.py'),
                                  'maca_net.export.to_torch': ('export.html#to_torch', 'maca_net/export.py')},
             'maca_net.hub': { 'maca_net.hub.HubRun': ('hub.html#hubrun', 'maca_net/hub.py'),
                               'maca_net.hub.HubRun.__init__': ('hub.html#hubrun.__init__', 'maca_net/hub.py'),

@@ -8,9 +8,9 @@ __all__ = ['card_text', 'HubRun']
 # %% ../nbs/74_hub.ipynb #86965b40
 import json
 from pathlib import Path
-from safetensors.torch import save_file
 from .core import *
 from .runs import *
+from .export import *
 with needs('hub', 'huggingface_hub'): from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
 
 # %% ../nbs/74_hub.ipynb #63bba5a8
@@ -29,6 +29,7 @@ def card_text(
     return f'''---
 library_name: maca_net
 pipeline_tag: image-classification
+license: other
 tags: [facial-expression-recognition, maca_net]
 ---
 # Facial expressions, {c['arch']}, preset {c['preset']}
@@ -36,16 +37,21 @@ tags: [facial-expression-recognition, maca_net]
 Names the expression of a cropped face: {', '.join(info['labels'])}.
 
 ```python
-from maca_net.hub import HubRun
-model = HubRun.from_pretrained('...')
+from huggingface_hub import hf_hub_download
+from maca_net.inference import Predictor
+Predictor(hf_hub_download('...', 'model.safetensors')).predict('photograph.jpg').faces
+
+from maca_net.hub import HubRun                # the network alone, for faces cropped already
+model = HubRun.from_pretrained('...').model
 ```
 
 ## Intended use
 Research on facial expression recognition. The label is the expression that annotators would probably have named, not what a person feels.
 Not for judging people: hiring, school, policing, border control, health, lie detection.
 
-## Data
-Trained on {_DATA.get(c['data'], _DATA['folder'])}. {c['epochs']} epochs at {c['size']} px, seed {c['seed']}, code {info['code']}.
+## Data and licence
+The weights carry the doubts of the data they were trained on: {_DATA.get(c['data'], _DATA['folder'])}.
+Trained for {c['epochs']} epochs at {c['size']} px, seed {c['seed']}, code {info['code']}.
 
 ## Metrics
 {table}
@@ -65,9 +71,7 @@ class HubRun(ModelHubMixin):
         m = Path(run)/'metrics.json'
         return cls(*load_run(run, device), metrics=json.loads(m.read_text(encoding='utf-8')) if m.is_file() else None)
     def _save_pretrained(self, save_directory):
-        info = dict(self.info, config=dict(self.info['config'], path=None))            # where the data lay is nobody's business
-        with atomic_path(Path(save_directory)/'model.safetensors') as tmp:
-            save_file({k: v.detach().cpu().contiguous() for k,v in self.model.state_dict().items()}, tmp, metadata={'maca_net': json.dumps(info)})
+        to_safetensors(self.model, Path(save_directory)/'model.safetensors', self.info)
     def save_pretrained(self, save_directory, **kwargs):
         "One safetensors file and the card. Other keywords are the mixin's"
         kwargs['config'] = {}
