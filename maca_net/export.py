@@ -153,7 +153,6 @@ class ExportedModel:
         net = FaceClassifier(model, info['stats'], info['grey'])
         return (lambda x: net(torch.as_tensor(x)).detach().numpy()), metadata(info)
 
-
 # %% ../nbs/70_export.ipynb #d3687d68
 def to_int8(
     whole, # ONNX file in float, from `to_onnx`

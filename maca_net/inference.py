@@ -171,7 +171,6 @@ def save_frame(
     write_json(file, dict(info, frame=dict(landmarks=f.landmarks.tolist(), tilt=f.tilt)))
     return f
 
-
 # %% ../nbs/72_inference.ipynb #a218f445
 def align_face(
     im:Image.Image, # RGB
