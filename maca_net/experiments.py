@@ -226,7 +226,7 @@ _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'n
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"
-    row = dict(key=key, **asdict(cfg), readings_all=asdict(cfg.get_preset()), host=socket.gethostname(), cores=os.cpu_count(), code=code_version(), error=None)
+    row = dict(key=key, **dict(asdict(cfg), path=None), readings_all=asdict(cfg.get_preset()), host=socket.gethostname(), cores=os.cpu_count(), code=code_version(), error=None)
     out = store.work(key)
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)
