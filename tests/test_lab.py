@@ -34,7 +34,7 @@ def test_report(tmp_path):
     r = lab('report', tmp_path/'s')
     assert r.returncode==0, r.stderr
     html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
-    assert set(html)=={f'paper.{n}.html' for n in ('table1', 'fig4_5_6', 'fig7', 'readings')}
+    assert set(html)=={f'paper.{n}.html' for n in ('table1', 'fig4_5_6', 'fig7', 'readings', 'recommended')}
     rows = Store(tmp_path/'s').rows()
     acc = 100*rows[rows.key.isin([run_key(c) for l,c in plan(EXPERIMENTS['table1'], scale_config(data='ferplus', path=''), 2) if l=='AFC'])].accuracy
     assert f'{acc.mean():.2f} ± {acc.std():.2f}' in html['paper.table1.html']
