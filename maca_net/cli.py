@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['train_parser', 'default_out', 'maca_train', 'changed_readings', 'summary', 'eval_parser', 'maca_eval',
-           'export_parser', 'maca_export', 'predict_parser', 'list_images', 'maca_predict', 'app_parser', 'maca_app']
+           'export_parser', 'maca_export', 'predict_parser', 'list_images', 'overlay_files', 'maca_predict',
+           'app_parser', 'maca_app']
 
 # %% ../nbs/80_cli.ipynb #95ed93dd
-import argparse, contextlib, csv, glob, json, sys, warnings
+import argparse, contextlib, csv, glob, io, json, os, sys, warnings
 from dataclasses import asdict, fields
 from pathlib import Path
 from .core import *
-from .datasets import _EXT, open_image
+from .datasets import *
+from .datasets import _EXT
 from .presets import *
 from .runs import *
 from .export import *
@@ -29,7 +31,8 @@ _TRAIN = '''examples:
   maca_train --data ferplus --path FERPlus --preset plain --a 1 --seed 1
       AFC alone, another seed: no claim rests on one
   maca_train --data folder --path my_faces --arch resnet18 --size 112 --weights imagenet
-      your own images, one folder a class'''
+      your own images, one folder a class: my_faces/happy/1.jpg, or my_faces/train/happy/1.jpg and my_faces/valid/...;
+      without a folder valid a fifth of each class is set aside'''
 _EVAL = '''examples:
   maca_eval runs/paper-0 --split valid
   maca_eval runs/paper-0 --data ferplus --path FERPlus --split test --json test.json
@@ -82,7 +85,7 @@ def maca_train(argv=None):
 
 def _measure_frame(out):
     "So that maca_predict cuts faces as these were; a run is whole without it"
-    try: save_frame(out)
+    try: print(f'how its faces are cut was measured on the training images (eyes at {save_frame(out).landmarks[0,1]:.0%} of the height): maca_predict will cut new ones alike')
     except (ImportError, ValueError) as e: print(f'how its faces are cut was not measured, photographs will be cut as for FERPlus: {e}')
 
 def changed_readings(res):
@@ -133,18 +136,20 @@ def maca_eval(argv=None):
 _EXPORT = '''examples:
   maca_export runs/ferplus                        ONNX beside the weights: runs/ferplus/ferplus.onnx
   maca_export runs/ferplus --format openvino --out deploy/face.xml
+      two files, face.xml and face.bin
   maca_export runs/ferplus --format safetensors   one file that Python's load_run reads back
-  maca_export runs/ferplus --int8                 ONNX in INT8, and what that costs on the validation faces'''
+  maca_export runs/ferplus --int8                 ONNX in INT8, and what that costs on the validation faces
+What comes out answers in maca_predict --model as the run does (.onnx, .xml, .safetensors).'''
 
 def export_parser():
     "Options of `maca_export`"
     p = _parser('maca_export', "Write a run's model in a format that other programs read, and hold it against torch.\n"
         'Faces in 0..1 go in, probabilities come out; labels and how to resize stand in the file.', _EXPORT)
-    p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train wrote')
+    p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors file exported from one')
     p.add_argument('--format', choices=tuple(FORMATS), default='onnx', help='torch: a .pt2 of torch.export (default: onnx)')
     p.add_argument('--out', dest='file', metavar='FILE', help='where to (default: in RUN_DIR, named as the run)')
     p.add_argument('--which', choices=('model', 'last'), default='model', help='weights of the epoch chosen on validation (model) or of the last')
-    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's training data")
+    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's training data and measured on its validation data: both are read")
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")
     return p
 
@@ -170,7 +175,7 @@ _PREDICT = '''examples:
   maca_predict party.jpg --model runs/ferplus
       each face with its expression, to read
   maca_predict photos/ --model runs/ferplus --csv faces.csv --overlay seen/
-      a folder and all below it; called again, it goes on where it was stopped
+      a folder and all below it; called again, it goes on where it was stopped, and tries again what could not be read
   maca_predict 'photos/*.png' --model runs/ferplus --json > faces.json
       a list of images, each with its faces: box, landmarks, score, label, probabilities
   maca_predict faces48/ --model runs/ferplus --no-detect
@@ -186,12 +191,13 @@ def predict_parser():
         'Exit code 1 where a picture could not be read; the others are done all the same.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures; of a folder all in it and below')
     p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: .safetensors, .onnx (--int8: the fastest on a CPU), .xml')
-    p.add_argument('--csv', metavar='FILE', help='a line a face; goes on with the file where it is there')
-    p.add_argument('--json', action='store_true', help='JSON on stdout in place of the lines to read')
+    form = p.add_mutually_exclusive_group()
+    form.add_argument('--csv', metavar='FILE', help='a line a face into a file, in place of the lines to read; goes on with the file where it is there')
+    form.add_argument('--json', action='store_true', help='JSON on stdout in place of the lines to read')
     p.add_argument('--overlay', metavar='DIR', help='also write the pictures with what was found drawn into them')
     p.add_argument('--video', metavar='FILE|N', help='a video, or the number of a camera, in place of pictures')
-    p.add_argument('--every', type=int, default=1, metavar='N', help='video: one frame of N (default: 1)')
-    p.add_argument('--momentum', type=float, default=.7, metavar='X', help='video: share of the past in what is told, 0..1 (default: 0.7)')
+    p.add_argument('--every', type=int, metavar='N', help='with --video: one frame of N (default: 1)')
+    p.add_argument('--momentum', type=float, metavar='X', help='with --video: share of the past in what is told, 0..1 (default: 0.7)')
     p.add_argument('--no-detect', dest='detect', action='store_false', help='each picture is a face, cropped as the training data')
     p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
@@ -200,16 +206,38 @@ def predict_parser():
 
 def list_images(
     args, # Files, folders, patterns
-)->dict: # file -> its name below the folder or beside the pattern
+    overlay=None, # Folder of drawn-over pictures: those of an earlier call are left out where it lies below a folder
+)->dict: # file -> its name below the folder or beside the pattern; where two would have the same, below the folder that holds all
     "The pictures that arguments name, each once. Raises `FileNotFoundError` where one names none"
-    out = {}
+    drawn = overlay and Path(overlay).resolve()
+    out,seen = {},set()
     for a in args:
         root = Path(a)
-        if root.is_dir(): found = {str(f): str(f.relative_to(root)) for f in sorted(root.rglob('*')) if f.suffix.lower() in _EXT and f.is_file()}
-        elif root.exists(): found = {a: root.name}
-        else: found = {f: Path(f).name for f in sorted(glob.glob(a, recursive=True)) if Path(f).is_file()}
+        if root.is_dir():
+            ours = lambda f: drawn and root.resolve() in drawn.parents and f.resolve().is_relative_to(drawn)
+            found = [(f, f.relative_to(root)) for f in sorted(root.rglob('*')) if f.suffix.lower() in _EXT and f.is_file() and not ours(f)]
+        elif root.exists(): found = [(root, root.name)]
+        else: found = [(Path(f), Path(f).name) for f in sorted(glob.glob(a, recursive=True)) if Path(f).is_file()]
         if not found: raise FileNotFoundError(f'{a}: no picture there')
-        out.update((k, v) for k,v in found.items() if k not in out)
+        for f,name in found:
+            if (real := f.resolve()) not in seen: seen.add(real); out[str(f)] = str(name)
+    if len(set(out.values()))<len(out):
+        top = os.path.commonpath([f.parent for f in seen])
+        out = {f: str(Path(f).resolve().relative_to(top)) for f in out}
+    return out
+
+def overlay_files(
+    names, # From `list_images`
+    folder, # Where to
+)->dict: # file -> what is drawn
+    "Where each picture is drawn. Raises `ValueError` or `NotADirectoryError` where that would write over something"
+    if Path(folder).is_file(): raise NotADirectoryError(f'--overlay {folder} is a file: pass a folder')
+    out = {f: Path(folder)/(n if n.lower().endswith('.jpg') else f'{n}.jpg') for f,n in names.items()}
+    given,taken = {Path(f).resolve() for f in names},{}
+    for f,to in out.items():
+        if to.resolve() in given: raise ValueError(f'--overlay {folder} would write over the picture {to}: choose another folder')
+        if to in taken: raise ValueError(f'--overlay {folder} would draw {taken[to]} and {f} into the same file: rename one')
+        taken[to] = f
     return out
 
 # %% ../nbs/80_cli.ipynb #88c3e103
@@ -223,40 +251,52 @@ def _progress(items, n, what):
 
 class _FaceCSV:
     "A line a face, a line for a picture without one; goes on with a file that is there"
-    def __init__(self, file, labels, video):
-        self.file,self.done = Path(file),set()
-        self.cols = ['image', *(['time', 'track'] if video else []), 'face', 'left', 'top', 'right', 'bottom', 'score', 'label', *labels, 'error']
-        rows = []
-        if self.file.exists():
-            if video: raise FileExistsError(f'{file} is there already: a video starts anew, choose another --csv')
-            with open(self.file, encoding='utf-8', newline='') as f: rows = list(csv.DictReader(f))
-            if rows and list(rows[0])!=self.cols: raise ValueError(f'{file} is not of this model (its columns are {", ".join(map(str, rows[0]))}): choose another --csv')
-            if rows: rows = [r for r in rows if r['image']!=rows[-1]['image']]       # the last may be half-written: it is done again
-            self.done = {r['image'] for r in rows}
+    def __init__(self, file, labels, by, video):
+        self.file,self.by,self.rows,self.out = Path(file),by,[],None
+        self.cols = ['image', *(['time', 'track'] if video else []), 'face', 'left', 'top', 'right', 'bottom', 'score', 'label', *labels, 'model', 'error']
+        text = self.file.read_bytes() if self.file.exists() else b''
+        if not text.strip(): return
+        if video: raise FileExistsError(f'{file} is there already: a video starts anew, choose another --csv')
+        r = csv.DictReader(io.StringIO(text.decode('utf-8', 'replace'), newline=''))
+        if r.fieldnames!=self.cols: raise ValueError(f'{file} is there already and is no list of faces by this model: choose another --csv')
+        self.rows = list(r)
+        if not text.endswith(b'\n'): self.rows = [r for r in self.rows if r['image']!=self.rows[-1]['image']]       # it was stopped in the middle of a line
+        if other := {str(r['model']) for r in self.rows}-{by}: raise ValueError(f'{file} holds answers of {" and ".join(sorted(other))}, this is {by}: choose another --csv')
+    @property
+    def done(self):
+        "Pictures that it holds; those that could not be read are tried again"
+        return {r['image'] for r in self.rows}-{r['image'] for r in self.rows if r['error']}
+    def begin(self, images):
+        "To write, without what is there of `images`"
         with atomic_path(self.file) as tmp, open(tmp, 'w', encoding='utf-8', newline='') as f:
-            w = csv.DictWriter(f, self.cols); w.writeheader(); w.writerows(rows)
+            w = csv.DictWriter(f, self.cols); w.writeheader(); w.writerows(r for r in self.rows if r['image'] not in images)
         self.out = open(self.file, 'a', encoding='utf-8', newline='')
+    def close(self):
+        if self.out: self.out.close()
     def write(self, o):
         faces = o.get('faces') or [None]
-        base = {k: o[k] for k in ('image', 'time', 'error') if k in o}
-        csv.DictWriter(self.out, self.cols).writerows([base if f is None else dict(base, face=i, **dict(zip(('left', 'top', 'right', 'bottom'), f['box'])),
+        base = dict({k: o[k] for k in ('image', 'time', 'error') if k in o}, model=self.by)
+        text = io.StringIO()
+        csv.DictWriter(text, self.cols).writerows([base if f is None else dict(base, face=i, **dict(zip(('left', 'top', 'right', 'bottom'), f['box'])),
             score=f['score'], label=f['label'], **f['probabilities'], **({'track': f['track']} if 'track' in f else {})) for i,f in enumerate(faces)])
-        self.out.flush()
+        self.out.write(text.getvalue()); self.out.flush()                # a picture at once: it stands there whole or not at all
 
 def _say(o):
     "A picture's faces for a person"
     head = o['image'] + (f" {o['time']:.2f} s" if 'time' in o else '')
     if 'error' in o: return None
     if not o['faces']: return f'{head}: no face'
-    def one(f): return ', '.join(f'{k} {v:.0%}' for k,v in sorted(f['probabilities'].items(), key=lambda kv: -kv[1])[:3]) + (f" at {[round(v) for v in f['box']]}" if f['landmarks'] else '')
+    def one(f):
+        top = [f'{k} {v:.0%}' for k,v in sorted(f['probabilities'].items(), key=lambda kv: -kv[1])[:3] if v>=.005]
+        return ', '.join(top) + (f" at {[round(v) for v in f['box']]}" if f['landmarks'] else '')
     return '\n'.join(f'{head}: {one(f)}' for f in o['faces'])
 
-def _from_files(predictor, names, detect, overlay, bad):
-    "One dict a picture"
-    for f,name in names.items():
+def _from_files(predictor, names, detect, drawn, bad):
+    "One dict a picture; `drawn`: where each goes with its faces, or none"
+    for f in names:
         try:
             pred = predictor.predict(f, detect)
-            if overlay: _save_overlay(draw_faces(open_image(f), pred), Path(overlay)/(name if name.lower().endswith('.jpg') else f'{name}.jpg'))
+            if drawn: _save_overlay(draw_faces(open_image(f), pred), drawn[f])
             yield pred.to_dict()
         except (ValueError, OSError) as e:
             bad.append(f); print(f'{"" if not sys.stderr.isatty() else chr(10)}{e}', file=sys.stderr)
@@ -265,33 +305,43 @@ def _from_files(predictor, names, detect, overlay, bad):
 def _from_video(predictor, video, every, momentum, overlay):
     "One dict a frame"
     for i,(t,im,pred) in enumerate(predict_video(predictor, int(video) if video.isdigit() else video, every, momentum)):
-        if overlay: _save_overlay(draw_faces(im, pred), Path(overlay)/f'{Path(video).stem}-{i:06}.jpg')
+        if overlay: _save_overlay(draw_faces(im, pred), Path(overlay)/f'{Path(video).stem}-{i*every:06}.jpg')         # the number of the frame
         yield dict(pred.to_dict(), image=video, time=round(t, 3))
 
 def _save_overlay(im, file):
     with atomic_path(file) as tmp: im.save(tmp, quality=90)
+
+def _answered_by(predictor, args):
+    "What answers depend on, in words"
+    return ', '.join([predictor.name] + ['flip']*args.flip + (['no-detect'] if not args.detect else [] if args.detector=='mtcnn' else [Path(args.detector).name]))
 
 def maca_predict(argv=None):
     "Entry point of `maca_predict`"
     p = predict_parser()
     args = p.parse_args(argv)
     if bool(args.images)==(args.video is not None): p.error('pass pictures, folders or patterns, or else --video')
+    if args.video is None and (args.every, args.momentum)!=(None, None): p.error('--every and --momentum go with --video')
+    if args.video is not None and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
     bad = []
     def run():
-        names = {} if args.video else list_images(args.images)
+        names = {} if args.video else list_images(args.images, args.overlay)
+        drawn = overlay_files(names, args.overlay) if args.overlay else None
         predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
-        out = _FaceCSV(args.csv, predictor.labels, args.video is not None) if args.csv else None
-        if out and out.done & set(names):
-            print(f'{args.csv}: {len(out.done & set(names))} of {len(names)} pictures are done already', file=sys.stderr)
-            names = {k: v for k,v in names.items() if k not in out.done}
-        source = _from_video(predictor, args.video, args.every, args.momentum, args.overlay) if args.video else _from_files(predictor, names, args.detect, args.overlay, bad)
-        if args.json: print('[', end='')
-        with contextlib.closing(out.out) if out else contextlib.nullcontext():
-            for i,o in enumerate(_progress(source, len(names), 'frame' if args.video else 'picture')):
+        out = _FaceCSV(args.csv, predictor.labels, _answered_by(predictor, args), args.video is not None) if args.csv else None
+        if out:
+            done = {f for f in out.done & set(names) if not drawn or drawn[f].is_file()}
+            if done: print(f'{args.csv}: {len(done)} of {len(names)} pictures are done already', file=sys.stderr)
+            names = {k: v for k,v in names.items() if k not in done}
+        source = _from_files(predictor, names, args.detect, drawn, bad) if args.video is None else \
+            _from_video(predictor, args.video, 1 if args.every is None else args.every, .7 if args.momentum is None else args.momentum, args.overlay)
+        n = 0
+        with contextlib.closing(out) if out else contextlib.nullcontext():
+            for n,o in enumerate(_progress(source, len(names), 'frame' if args.video else 'picture'), 1):
+                if out and n==1: out.begin(names)                        # not before something is there to be written
                 if out: out.write(o)
-                if args.json: print((',' if i else '') + '\n' + json.dumps(o), end='', flush=True)
-                elif not out and (line := _say(o)): print(line, flush=True)
-        if args.json: print('\n]')
+                elif args.json: print(('[' if n==1 else ',') + '\n' + json.dumps(o), end='', flush=True)
+                elif line := _say(o): print(line, flush=True)
+        if args.json: print('\n]' if n else '[]')
     _guard(p, run)
     if bad: p.exit(1, f'{p.prog}: {len(bad)} of the pictures could not be read\n')
 

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from dataclasses import replace
 from safetensors.torch import save_file
 from .core import *
+from .datasets import *
 from .data import *
 from .models import *
 from .runs import *
@@ -33,12 +33,13 @@ class FaceClassifier(nn.Module):
 
 def metadata(
     info, # Content of a run's config.json
-)->dict: # labels, size, resize, frame (where a face's landmarks lie, None where that was not measured) and what the run was
+)->dict: # labels, size, resize (h, w), frame (see `Frame`; None where that was not measured) and what the run was
     "What a program needs beside the weights"
-    size = info['config']['size']
-    return dict(labels=info['labels'], size=[size, size], resize=[[s,s] for s in dict.fromkeys([*(info['source_size'] or [])[:1], size])],
-        input=f'image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear, antialiased) to each size in `resize` in turn',
-        output='probabilities: B x K, in the order of `labels`', frame=info.get('frame'), trained_on=info['config']['data'], synthetic=bool(info['data'].get('synthetic')),
+    size,frame = info['config']['size'],Frame.of(info)
+    return dict(labels=info['labels'], size=[size, size], resize=[list(s) for s in dict.fromkeys([tuple(info['source_size'] or (size, size)), (size, size)])],
+        input=f'image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear, antialiased) to each size (height, width) in `resize` in turn. '
+            '`frame` tells how those are cropped: where the eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a face is left turned',
+        output='probabilities: B x K, in the order of `labels`', frame=frame and frame.to_dict(), trained_on=info['config']['data'], synthetic=bool(info['data'].get('synthetic')),
         code=info['code'], preset=info['config']['preset'], arch=info['config']['arch'], epochs=info['config']['epochs'], seed=info['config']['seed'])
 
 # %% ../nbs/70_export.ipynb #6afd03e6
@@ -90,9 +91,14 @@ def to_safetensors(
     file, # .safetensors
     info:dict, # Content of the run's config.json
 ):
-    "Weights with the run's configuration in the header, where its data lay left out: that is nobody's business"
+    "Weights with the run's configuration in the header, see `public_info`"
     with atomic_path(file) as tmp:
-        save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, tmp, metadata={'maca_net': json.dumps(dict(info, config=dict(info['config'], path=None)))})
+        save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, tmp, metadata={'maca_net': json.dumps(public_info(info))})
+
+def _beside(run, suffix):
+    "The file beside a run's weights, or beside an exported file, that bears its name"
+    run = Path(run)
+    return run.with_suffix(suffix) if run.is_file() else run/f'{run.resolve().name}{suffix}'
 
 FORMATS = dict(onnx='.onnx', openvino='.xml', torch='.pt2', safetensors='.safetensors')
 
@@ -107,14 +113,15 @@ def export_run(
     if format not in FORMATS: raise ValueError(f'format is one of {", ".join(FORMATS)}, not {format!r}')
     model,info = load_run(run, 'cpu', which)
     meta = metadata(info)
-    file = Path(file) if file else Path(run)/f'{Path(run).resolve().name}{FORMATS[format]}'
+    file = Path(file) if file else _beside(run, FORMATS[format])
     if file.suffix!=FORMATS[format]: raise ValueError(f'{file}: a file of format {format} ends in {FORMATS[format]}')
+    if file.resolve() in {Path(run).resolve(), *(o.resolve() for o in Path(run).glob('*.safetensors') if o.stem in ('model', 'last'))}: raise ValueError(f'{file} is what would be exported: choose another name')
     if format=='safetensors': to_safetensors(model, file, info)
     else: dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch)[format](FaceClassifier(model, info['stats'], info['grey']), file, meta)
     x = torch.rand(n_check, 3, *meta['size'], generator=torch.Generator().manual_seed(0))
     diff = float(np.abs(ExportedModel(file, trusted=True)(x.numpy()) - FaceClassifier(model, info['stats'], info['grey'])(x).numpy()).max())
     if not diff<1e-3: raise ValueError(f'{file}: its probabilities differ from those of torch by {diff:.2g}')
-    return dict(file=str(file), bytes=file.stat().st_size, max_difference=diff)
+    return dict(file=str(file), bytes=sum(f.stat().st_size for f in ({file, file.with_suffix('.bin')} if format=='openvino' else {file})), max_difference=diff)
 
 class ExportedModel:
     "An exported file by its own runtime: floats n x 3 x S x S in 0..1 to probabilities n x K. Raises `OSError` or `ValueError` for what is none"
@@ -126,7 +133,8 @@ class ExportedModel:
     ):
         file = Path(file)
         if file.suffix not in FORMATS.values(): raise ValueError(f'{file}: not one of {", ".join(FORMATS.values())}')
-        if not file.is_file(): raise FileNotFoundError(f'{file}: no such file')
+        for f in (file, file.with_suffix('.bin')) if file.suffix=='.xml' else (file,):
+            if not f.is_file(): raise FileNotFoundError(f'{f}: no such file' + ('; OpenVINO keeps a model in two, .xml and .bin' if file.suffix=='.xml' else ''))
         if file.suffix=='.pt2' and not trusted: raise ValueError(f'{file}: a .pt2 can run code when torch reads it; pass trusted=True for one that you exported yourself, or use .onnx')
         try: self.net,meta = getattr(self, f'_{file.suffix[1:]}')(file, threads, bf16)
         except (ImportError, OSError): raise
@@ -177,7 +185,7 @@ def to_int8(
             calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
 
 def quantize_run(
-    run, # Run directory
+    run, # Run directory, or a .safetensors file written here
     file=None, # Where to, .onnx; None: beside the weights, named as the run
     which:str='model', # 'model' (chosen epoch) or 'last'
     path=None, # Folder of the data set; None: the run's
@@ -187,12 +195,12 @@ def quantize_run(
     "Write a run's model as ONNX in INT8, and measure on the validation faces what that costs. Raises `ValueError` for a file of another kind"
     with needs('export', 'onnx'): import onnx
     model,info = load_run(run, 'cpu', which)
-    cfg,meta = RunConfig(**info['config']),metadata(info)
-    file = Path(file) if file else Path(run)/f'{Path(run).resolve().name}.int8.onnx'
+    cfg,meta = run_config(info, path),metadata(info)
+    file = Path(file) if file else _beside(run, '.int8.onnx')
     if file.suffix!='.onnx': raise ValueError(f'{file}: an INT8 model is an .onnx file')
-    faces = read_run_data(run, replace(cfg, path=path or cfg.path))
-    if faces.vocab!=info['labels']: raise ValueError(f'{path or cfg.path}: its classes are {faces.vocab}, the run knows {info["labels"]}')
-    if odd := {'train', 'valid'}-set(faces.splits): raise ValueError(f'{path or cfg.path}: split {", ".join(sorted(odd))} is missing: INT8 is calibrated on train and measured on valid')
+    faces = read_run_data(run, cfg)
+    if faces.vocab!=info['labels']: raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {info["labels"]}')
+    if odd := {'train', 'valid'}-set(faces.splits): raise ValueError(f'{cfg.path}: split {", ".join(sorted(odd))} is missing: INT8 is calibrated on train and measured on valid')
     train,valid = faces.only('train'),faces.only('valid')
     picked = np.zeros(len(train), bool)
     picked[np.random.default_rng(seed).permutation(len(train))[:n_calibrate]] = True

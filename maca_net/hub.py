@@ -9,77 +9,95 @@ __all__ = ['card_text', 'HubRun']
 import json
 from pathlib import Path
 from .core import *
+from .datasets import *
 from .runs import *
 from .export import *
-with needs('hub', 'huggingface_hub'): from huggingface_hub import ModelCard, ModelHubMixin, hf_hub_download
+with needs('hub', 'huggingface_hub'): from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
 # %% ../nbs/74_hub.ipynb #63bba5a8
-_DATA = dict(ferplus='FERPlus (photographs of FER2013, of unclear rights, for research; labels MIT)', rafdb='RAF-DB (non-commercial research only)',
-    synth='faces drawn by code; this model says nothing about real faces', folder='a folder of its trainer\'s own; ask them for its licence')
+_LICENCE = dict(ferplus='research-only-photographs-of-unclear-rights', rafdb='non-commercial-research', synth='generated-faces-ask-the-trainer', folder='ask-the-trainer')
+
+def _metrics_text(m):
+    "The metrics of a run in words and a table"
+    if not m: return 'The metrics did not come along.'
+    rule = f' (label rule {m["rule"]})' if m.get('rule') else ''
+    rows = [('accuracy', f"{m['accuracy']:.1%}"), ('mean over the expressions', f"{m['macro_accuracy']:.1%}"), ('calibration error (ECE)', f"{m['ece']:.1%}"),
+            *((k, 'no face' if v is None else f'{v:.1%}') for k,v in m['per_class'].items())]
+    if m.get('accuracy_unseen') is not None: rows.insert(1, (f"accuracy without the {m['seen_in_train']} faces that occur, pixel for pixel, in the training data", f"{m['accuracy_unseen']:.1%}"))
+    return f"On the {m['n']} validation faces{rule}, which also chose the epoch; one run, one seed:\n\n| on validation | |\n|---|---|\n" + '\n'.join(f'| {k} | {v} |' for k,v in rows)
 
 def card_text(
     info, # Content of a run's config.json
     metrics=None, # Content of its metrics.json
+    repo_id:str=None, # Where on the Hub it will be
 )->str: # Markdown with the Hub's metadata before it
     "Intended use, limits, data and its licence, metrics"
-    c,table = info['config'],'The metrics did not come along.'
-    if metrics:
-        rows = [('accuracy', metrics['accuracy']), ('mean over the expressions', metrics['macro_accuracy']), *metrics['per_class'].items()]
-        table = f"On the {metrics['n']} validation faces, which also chose the epoch:\n\n| | |\n|---|---|\n" + '\n'.join(f'| {k} | {v:.1%} |' if v is not None else f'| {k} | no face |' for k,v in rows)
+    c,repo,drawn = info['config'],repo_id or 'OWNER/NAME',info['config']['data']=='synth'
+    label = 'the expression that was drawn' if drawn else 'the expression that annotators would probably have named, not what a person feels'
+    doubt = 'The labels are those that the faces were drawn by; what the model says about a photograph means nothing.' if drawn else \
+        'The labels are opinions of annotators, who often disagree. Nobody measured the accuracy by age, gender, skin colour or disability, since the data do not say; faces that are rare\n' \
+        'in the data must be expected to fare worse.'
     return f'''---
 library_name: maca_net
 pipeline_tag: image-classification
 license: other
+license_name: {_LICENCE[c['data']]}
 tags: [facial-expression-recognition, maca_net]
 ---
 # Facial expressions, {c['arch']}, preset {c['preset']}
 
-Names the expression of a cropped face: {', '.join(info['labels'])}.
+Names the expression of a face: {', '.join(info['labels'])}. The faces of a photograph are found and cropped first.
 
 ```python
-from huggingface_hub import hf_hub_download
+# pip install "maca_net[predict,hub]"
+from huggingface_hub import snapshot_download
 from maca_net.inference import Predictor
-Predictor(hf_hub_download('...', 'model.safetensors')).predict('photograph.jpg').faces
+Predictor(snapshot_download('{repo}')).predict('photograph.jpg').faces
 
 from maca_net.hub import HubRun                # the network alone, for faces cropped already
-model = HubRun.from_pretrained('...').model
+model = HubRun.from_pretrained('{repo}').model
 ```
 
 ## Intended use
-Research on facial expression recognition. The label is the expression that annotators would probably have named, not what a person feels.
+Research on facial expression recognition. The label is {label}.
 Not for judging people: hiring, school, policing, border control, health, lie detection.
 
 ## Data and licence
-The weights carry the doubts of the data they were trained on: {_DATA.get(c['data'], _DATA['folder'])}.
+{LICENCES[c['data']]}
+
 Trained for {c['epochs']} epochs at {c['size']} px, seed {c['seed']}, code {info['code']}.
 
 ## Metrics
-{table}
+{_metrics_text(metrics)}
 
 ## Limits and biases
-The labels are opinions of annotators. Nobody measured the accuracy by age, gender, skin colour or disability, since the data do not say; faces that are rare
-in the data must be expected to fare worse. Faces have to be cropped as the training data (`maca_net.inference` does so).
+{doubt} Faces have to be cropped as the training data: `Predictor` does so, the network alone does not.
 '''
 
 # %% ../nbs/74_hub.ipynb #e0df0460
 class HubRun(ModelHubMixin):
-    "The model and the configuration of a run, as the Hub holds them"
+    "The model, the configuration and the metrics of a run, as the Hub holds them"
     def __init__(self, model, info, metrics=None): self.model,self.info,self.metrics = model,info,metrics
     @classmethod
     def from_run(cls, run, device=None):
-        "Of the folder of a finished run"
+        "Of the folder of a finished run. Raises `FileNotFoundError` or `ValueError`, see `load_run`"
         m = Path(run)/'metrics.json'
         return cls(*load_run(run, device), metrics=json.loads(m.read_text(encoding='utf-8')) if m.is_file() else None)
-    def _save_pretrained(self, save_directory):
-        to_safetensors(self.model, Path(save_directory)/'model.safetensors', self.info)
     def save_pretrained(self, save_directory, **kwargs):
-        "One safetensors file and the card. Other keywords are the mixin's"
-        kwargs['config'] = {}
+        "A folder as the Hub holds it. Keywords are the mixin's. Raises `ValueError` for the folder of a run, which has more to lose"
+        if (Path(save_directory)/'history.csv').exists(): raise ValueError(f'{save_directory} is the folder of a run: choose another')
         return super().save_pretrained(save_directory, **kwargs)
-    def generate_model_card(self, *args, **kwargs): return ModelCard(card_text(self.info, self.metrics))
+    def push_to_hub(self, repo_id, **kwargs):
+        "Send it to the Hub. Keywords are the mixin's"
+        return super().push_to_hub(repo_id, **dict(kwargs, model_card_kwargs=dict(kwargs.get('model_card_kwargs') or {}, repo_id=repo_id)))
+    def _save_pretrained(self, save_directory):
+        save_directory = Path(save_directory)
+        to_safetensors(self.model, save_directory/'model.safetensors', self.info)
+        write_json(save_directory/'config.json', public_info(self.info))
+        if self.metrics: write_json(save_directory/'metrics.json', self.metrics)
+    def generate_model_card(self, repo_id=None): return ModelCard(card_text(self.info, self.metrics, repo_id))
     @classmethod
-    def _from_pretrained(cls, *, model_id, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, device=None, **kwargs):
-        name = 'model.safetensors'
-        file = Path(model_id)/name if Path(model_id).is_dir() else hf_hub_download(model_id, name, revision=revision, cache_dir=cache_dir,
-            force_download=force_download, local_files_only=local_files_only, token=token)
-        return cls(*load_run(file, device))
+    def _from_pretrained(cls, *, model_id, device=None, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **kwargs):
+        if Path(model_id).is_dir(): return cls.from_run(model_id, device)
+        return cls.from_run(snapshot_download(model_id, revision=revision, cache_dir=cache_dir, force_download=force_download, local_files_only=local_files_only,
+            token=token, allow_patterns=['model.safetensors', 'config.json', 'metrics.json']), device)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FLIP_SCORES', 'RunConfig', 'read_data', 'pixel_baseline', 'RunLog', 'save_weights', 'predict_probs', 'train_run',
            'count_flops', 'peak_memory', 'scale_name', 'identity', 'counts_table', 'score_split', 'eval_dl',
-           'draw_figures', 'load_run', 'evaluate_run', 'read_run_data']
+           'draw_figures', 'load_run', 'public_info', 'evaluate_run', 'run_config', 'read_run_data']
 
 # %% ../nbs/60_runs.ipynb #8572c8c6
 import io, platform, sys, warnings
@@ -242,7 +242,7 @@ def identity(info):
     c = info['config']
     keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'warmup', 'augment', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
     return dict({k: c.get(k) for k in keep}, rule=info['data']['rule'], preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
-        code=info['code'], synthetic=bool(info['data'].get('synthetic')), scale=scale_name(RunConfig(**c)))
+        code=info['code'], synthetic=bool(info['data'].get('synthetic')), scale=scale_name(run_config(info, '')))
 
 def counts_table(faces):
     "Images per class and split, the published total below"
@@ -296,12 +296,13 @@ def draw_figures(learn, out, res, probs):
 
 # %% ../nbs/60_runs.ipynb #38ed6f41
 def load_run(
-    run, # Folder of a finished run, or a .safetensors file exported from one
+    run, # Folder of a finished run (or one of the Hub's), or a .safetensors file exported from one
     device=None, # Where the model goes
     which:str='model', # Of a folder: 'model' (chosen epoch) or 'last'
 ): # (model in eval mode, content of config.json)
     "The model of a run, built from its config and safetensors weights; no pickle. Raises `FileNotFoundError` for what is no finished run, `ValueError` where it is damaged"
     run = Path(run)
+    if which not in ('model', 'last'): raise ValueError(f'which is model (the chosen epoch) or last, not {which!r}')
     if run.suffix=='.safetensors': w,config = run,lambda: _header(run)
     elif not (run/'config.json').is_file(): raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote, or a .safetensors file exported from one')
     else: w,config = run/f'{which}.safetensors',lambda: json.loads((run/'config.json').read_text(encoding='utf-8'))
@@ -317,6 +318,13 @@ def load_run(
     try: model.load_state_dict(load_file(w))
     except (SafetensorError, RuntimeError) as e: raise ValueError(f'{w} is damaged, or not of this run ({str(e).splitlines()[0]})') from None
     return model.to(dev).eval(),info
+
+def public_info(
+    info, # Content of a run's config.json
+)->dict:
+    "What may leave the machine with a model: everything but where its data and weights lay"
+    cfg = {k: Path(v).name if k in ('labels', 'weights') and v else v for k,v in info['config'].items()}
+    return dict(info, config=dict(cfg, path=None), data=dict(info['data'], notes=[n[:3] for n in info['data'].get('notes', [])]))     # a note's text may name files
 
 def _header(file):
     "The configuration that `maca_net.export` puts into the header of a safetensors file"
@@ -338,9 +346,8 @@ def evaluate_run(
 )->dict: # The scores, and what they were taken on
     "Score a run's model on a split. Raises `ValueError` where split or classes do not fit"
     model,info = load_run(run_dir, device, which)
-    cfg = RunConfig(**info['config'])
+    cfg = run_config(info, path)
     if data not in (None, cfg.data): cfg = replace(cfg, data=data, path=path, rule='majority', target=None, labels=None)
-    else: cfg = replace(cfg, path=path or cfg.path)
     if cfg.data=='synth' and split=='test':                       # faces of another seed: none of them was trained on
         faces = read_data(replace(cfg, synth_seed=cfg.synth_seed+1000))
         faces.df['split'] = 'test'
@@ -371,9 +378,16 @@ def evaluate_run(
     return dict(res, **{**identity(info), 'rule': faces.rule, 'data': cfg.data}, split=split, which=which, flipped=flip, trained_on=info['config']['data'],
                 subset=None if subset is None else Path(subset).name)
 
+def run_config(
+    info, # Content of a run's config.json
+    path=None, # Where its data lie now; None: as it says
+)->RunConfig:
+    "The options of a run"
+    return RunConfig(**dict(info['config'], path=info['config']['path'] if path is None else path))
+
 def read_run_data(
     run_dir, # Folder of a finished run
-    cfg:RunConfig, # Its options, perhaps with another path
+    cfg:RunConfig, # Its options, see `run_config`
 )->Faces:
     "The data of a run, with the validation images that it had"
     faces = read_data(cfg)
