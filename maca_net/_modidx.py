@@ -167,6 +167,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'maca_net.core.sha256': ('core.html#sha256', 'maca_net/core.py'),
                                'maca_net.core.sort_vocab': ('core.html#sort_vocab', 'maca_net/core.py'),
                                'maca_net.core.trim_memory': ('core.html#trim_memory', 'maca_net/core.py'),
+                               'maca_net.core.with_bar': ('core.html#with_bar', 'maca_net/core.py'),
                                'maca_net.core.write_json': ('core.html#write_json', 'maca_net/core.py')},
             'maca_net.data': { 'maca_net.data.FaceAugment': ('data.html#faceaugment', 'maca_net/data.py'),
                                'maca_net.data.FaceAugment.__init__': ('data.html#faceaugment.__init__', 'maca_net/data.py'),

@@ -12,6 +12,7 @@ import base64, csv, html, io, json, os, tempfile
 from pathlib import Path
 from PIL import Image
 from .core import *
+from .datasets import *
 from .interpret import *
 from .inference import *
 from .inference import _rgb, _at_most

@@ -127,7 +127,7 @@ def class_means(learn):
     s,n = torch.zeros_like(model.afc.centers),torch.zeros(len(model.afc.centers), device=model.afc.centers.device)
     model.train()
     try:
-        for xb,yb in progress_bar(learn.dls.train, leave=False, parent=getattr(learn, 'mbar', None)):
+        for xb,yb in with_bar(learn.dls.train, parent=getattr(learn, 'mbar', None)):
             if on_fused: x = model(xb)[1]
             else:
                 with model.autocast(xb): x = model.forward_features(xb).float().mean((2,3))

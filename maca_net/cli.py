@@ -11,6 +11,7 @@ __all__ = ['train_parser', 'default_out', 'maca_train', 'changed_readings', 'sum
 import argparse, contextlib, csv, glob, io, json, os, sys, warnings
 from dataclasses import asdict, fields
 from pathlib import Path
+from fastprogress import fastprogress
 from .core import *
 from .datasets import *
 from .datasets import _EXT
@@ -47,6 +48,7 @@ def _show_warning(message, category, *args, **kwargs): print(f'{category.__name_
 def _guard(parser, f):
     "Run `f`; the user's errors become one line and exit code 2"
     warnings.showwarning = _show_warning
+    fastprogress.NO_BAR = not sys.stdout.isatty()                  # fastai's bars in a log are thousands of lines
     try: return f()
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
         parser.exit(2, f'{parser.prog}: error: {(str(e).splitlines() or [type(e).__name__])[-1].strip()}\n')      # fastai puts the event that failed before

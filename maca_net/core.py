@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['EXPRESSIONS', 'canonical_name', 'sort_vocab', 'atomic_path', 'write_json', 'sha256', 'needs', 'pick_device',
-           'trim_memory', 'code_version']
+           'with_bar', 'trim_memory', 'code_version']
 
 # %% ../nbs/00_core.ipynb #b5012fb2
 import os, json, ctypes, hashlib, re, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, torch
+from fastprogress.fastprogress import IN_NOTEBOOK, progress_bar
 
 # %% ../nbs/00_core.ipynb #dc3e1c16
 EXPRESSIONS = ('neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt')
@@ -91,6 +92,13 @@ def pick_device(
         n = torch.accelerator.device_count() if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type==dev.type else 0
         if (dev.index or 0)>=n: raise ValueError(f'device {name!r} asked for, but torch sees {n} of that kind: use cpu' + f' or {dev.type}:{n-1}'*(n>0))
     return dev
+
+def with_bar(
+    items, # What is gone through
+    **kw, # See fastprogress's `progress_bar`
+):
+    "`items` with a progress bar where someone looks, a notebook or a terminal; a log or a pipe gets none"
+    return progress_bar(items, leave=False, **kw) if IN_NOTEBOOK or sys.stdout.isatty() else items
 
 def trim_memory():
     "Give memory that was freed back to the system. glibc keeps it where anything small lies behind it, and grows instead; elsewhere nothing is done"

@@ -127,7 +127,7 @@ class FaceReader:
 def _read_all(reader, df):
     "Every image of `df` once, n x h x w x 3"
     with ThreadPoolExecutor() as ex:
-        return np.stack([np.asarray(im) for im in progress_bar(ex.map(lambda r: reader(r[1]), df.iterrows()), total=len(df), leave=False)])
+        return np.stack([np.asarray(im) for im in with_bar(ex.map(lambda r: reader(r[1]), df.iterrows()), total=len(df))])
 
 class FaceDL(TfmdDL):
     "A `TfmdDL` that slices whole batches out of memory where its data set's images are there (`memory`)"

@@ -15,7 +15,6 @@ from pathlib import Path
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np, pandas as pd
 from PIL import Image, ImageOps
-from fastprogress.fastprogress import progress_bar
 from .core import *
 from .synth import synth_faces, CLASSES
 
@@ -118,7 +117,7 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
     arrays,hashes,used = [],[],0
     with ThreadPoolExecutor() as ex:
         it = ex.map(read, faces.df.path)
-        if progress and len(faces)>5000: it = progress_bar(it, total=len(faces), leave=False)
+        if progress and len(faces)>5000: it = with_bar(it, total=len(faces))
         for a,h in it:
             used += 0 if a is None else a.nbytes
             arrays.append(a if a is None or used<memory else a.shape[:2])    # past the limit only the shape is kept
@@ -271,7 +270,7 @@ def _kaggle_pixels(file, lab, progress):
     if len(raw)!=len(lab) or (raw.Usage.to_numpy()!=lab.Usage.to_numpy()).any():
         raise ValueError(f'{file} ({len(raw)} rows) and fer2013new.csv ({len(lab)} rows) are not row for row the same set: get both whole')
     out = np.empty((len(raw), 48, 48), np.uint8)
-    for i,s in enumerate(progress_bar(raw.pixels, leave=False) if progress and len(raw)>5000 else raw.pixels):
+    for i,s in enumerate(with_bar(raw.pixels) if progress and len(raw)>5000 else raw.pixels):
         try: a = np.array(s.split(), dtype=np.int64)
         except (ValueError, AttributeError): a = np.zeros(0)
         if a.size!=2304 or a.min()<0 or a.max()>255: raise ValueError(f'{file}, line {i+2}: expected 48x48 pixels of 0..255, found {a.size} numbers')

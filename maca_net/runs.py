@@ -145,7 +145,7 @@ def predict_probs(model, dl, flip=False):
     "Probabilities n x K of the images in `dl`, model in eval mode; `flip`: the mean of those of each image and its mirror image"
     model.eval()
     def probs(x): return model(x).float().softmax(-1).cpu().as_subclass(torch.Tensor)
-    return torch.cat([(probs(x)+probs(x.flip(-1)))/2 if flip else probs(x) for x,*_ in progress_bar(dl, leave=False)]).numpy()
+    return torch.cat([(probs(x)+probs(x.flip(-1)))/2 if flip else probs(x) for x,*_ in with_bar(dl)]).numpy()
 
 FLIP_SCORES = ('accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece')      # of each face's mean with its mirror image
 

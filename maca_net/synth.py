@@ -11,8 +11,7 @@ import math
 from dataclasses import dataclass, fields
 import numpy as np, pandas as pd
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
-from fastprogress.fastprogress import progress_bar
-from .core import EXPRESSIONS
+from .core import EXPRESSIONS, with_bar
 
 # %% ../nbs/02_synth.ipynb #f78f4c36
 CLASSES = EXPRESSIONS
@@ -539,7 +538,7 @@ def synth_faces(
         if not 0<=v<=1: raise ValueError(f'{k} is a share in 0..1, not {v!r}')
     if label_noise and len(classes)<2: raise ValueError('label_noise needs at least two classes')
     images,rows = np.empty((n, size, size, 3), np.uint8),[]
-    for i in progress_bar(range(n), leave=False) if progress and n>500 else range(n):
+    for i in with_bar(range(n)) if progress and n>500 else range(n):
         rng = np.random.default_rng([seed, i])
         block = np.random.default_rng([seed, 2**31, i//len(classes)]).permutation(len(classes))  # each class once
         true = classes[block[i%len(classes)]]
