@@ -8,7 +8,7 @@ cfg.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = cfg['DEFAULT']
 
 def lines(key): return [o for o in cfg[key].split('\n') if o]
-extras = {k: lines(f'{k}_requirements') for k in ('timm', 'export', 'predict', 'app', 'hub', 'cluster', 'distributed')}
+extras = {k: lines(f'{k}_requirements') for k in ('timm', 'export', 'predict', 'app', 'hub', 'cluster', 'distributed', 'report')}
 
 setup(
     version=cfg['version'],
@@ -25,6 +25,7 @@ setup(
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['maca_net', 'maca_net.*']),
     package_data={'maca_net': ['*.csv']},
+    data_files=[('share/maca_net', sorted(f'nbs/{f.name}' for f in Path(__file__).with_name('nbs').glob('paper.*.ipynb')))],      # what maca_lab report executes
     install_requires=lines('requirements'),
     extras_require={**extras, 'dev': lines('dev_requirements') + sum(extras.values(), [])},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['maca_net=maca_net._modidx:d']},

@@ -148,7 +148,9 @@ def batch_html(rows, labels)->str:
     w = csv.DictWriter(out, ['image', 'face', 'label', 'probability', *labels, 'error'], restval='')
     w.writeheader(); w.writerows([{k: "'"+v if isinstance(v, str) and v.startswith(('=', '+', '-', '@', '\t', '\r')) else v for k,v in r.items()} for r in rows])    # a spreadsheet takes no name for a formula
     uri = 'data:text/csv;charset=utf-8;base64,' + base64.b64encode(out.getvalue().encode()).decode()
-    body = ''.join(f'<tr><td>{html.escape(r["image"])}</td>' + (f'<td colspan="2" class="err">{html.escape(r["error"])}</td>' if r['error'] else
+    several = {r['image'] for r in rows if r['face'] and r['face']>1}
+    name = lambda r: html.escape(r['image'] + (f', face {r["face"]}' if r['image'] in several else ''))
+    body = ''.join(f'<tr><td>{name(r)}</td>' + (f'<td colspan="2" class="err">{html.escape(r["error"])}</td>' if r['error'] else
         f'<td><i style="background:rgb{_rgb(class_color(r["label"], labels.index(r["label"])))}"></i>{html.escape(r["label"])}</td><td>{r["probability"]:.0%}</td>') + '</tr>' for r in rows)
     return f'''<div class="maca-out"><a class="maca-download" download="faces.csv" href="{uri}">Save as CSV</a><p class="maca-note">{NOTE}</p>
 <table class="maca-table"><thead><tr><th>picture</th><th>expression</th><th>certainty</th></tr></thead><tbody>{body}</tbody></table></div>'''

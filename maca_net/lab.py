@@ -90,9 +90,9 @@ def study_text(
 
 def report_notebooks()->list:
     "The report notebooks. Raises `ValueError` where the package was installed without them"
-    d = Path(maca_net.__file__).parents[1]/'nbs'
-    if not (nbs := sorted(d.glob('paper.*.ipynb'))): raise ValueError(f'no report notebooks in {d}: they come with a checkout of the repository, not with the wheel')
-    return nbs
+    for d in (Path(maca_net.__file__).parents[1]/'nbs', Path(sys.prefix)/'share'/'maca_net'):        # a checkout, a wheel
+        if nbs := sorted(d.glob('paper.*.ipynb')): return nbs
+    raise ValueError(f'no report notebooks in {d}: install maca_net anew, or use a checkout of the repository')
 
 def make_report(
     store, # Path of the store
@@ -101,7 +101,7 @@ def make_report(
     "Execute the report notebooks on a store. Raises `ValueError` naming the notebook that fails"
     store,out = Path(store).expanduser().resolve(),Path(out or Path(store)/'report').expanduser().resolve()
     if not (store/'rows').is_dir(): raise ValueError(f'{store} is no store: it has no folder rows')
-    with needs('dev', 'nbconvert', 'ipykernel'): import nbconvert, ipykernel
+    with needs('report', 'nbconvert', 'ipykernel'): import nbconvert, ipykernel
     for nb in report_notebooks():
         r = subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--execute', '--no-input', '--output-dir', str(out), str(nb)], env={**os.environ, 'MACA_STORE': str(store)}, capture_output=True, text=True)
         if r.returncode: raise ValueError(f'{nb.name}: {(r.stderr.strip().splitlines() or ["failed"])[-1]}')

@@ -1,5 +1,5 @@
 "What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
-import json, os, re, shutil, subprocess, sys, time
+import json, os, re, shutil, subprocess, sys, time, zipfile
 from pathlib import Path
 import pandas as pd, pytest
 
@@ -134,6 +134,7 @@ def test_wheel_holds_the_package(tmp_path):
     shutil.copytree(ROOT, src, symlinks=True, ignore=shutil.ignore_patterns('.venv', '.git', 'runs', 'build', 'dist', '*.egg-info'))
     run(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '-w', tmp_path/'dist', src)
     whl, = (tmp_path/'dist').glob('*.whl')
+    assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in zipfile.ZipFile(whl).namelist())         # what maca_lab report executes
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)
     code = 'import maca_net.datasets as d, maca_net; assert len(d.PUBLISHED)>20; print(maca_net.__file__, maca_net.__version__)'
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(tmp_path/'site')})
