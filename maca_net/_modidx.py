@@ -403,6 +403,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'maca_net.interpret.plot_curves': ('interpret.html#plot_curves', 'maca_net/interpret.py'),
                                     'maca_net.interpret.plot_per_class': ('interpret.html#plot_per_class', 'maca_net/interpret.py'),
                                     'maca_net.interpret.plot_tsne': ('interpret.html#plot_tsne', 'maca_net/interpret.py'),
+                                    'maca_net.interpret.scatter_classes': ('interpret.html#scatter_classes', 'maca_net/interpret.py'),
                                     'maca_net.interpret.tsne_points': ('interpret.html#tsne_points', 'maca_net/interpret.py')},
             'maca_net.lab': { 'maca_net.lab._Worker': ('lab.html#_worker', 'maca_net/lab.py'),
                               'maca_net.lab._Worker.__call__': ('lab.html#_worker.__call__', 'maca_net/lab.py'),

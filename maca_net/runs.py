@@ -202,14 +202,14 @@ def _train_run(cfg, out, faces, figures):
     if linear is not None: res['linear_on_pixels'] = linear
     valid = dls.faces.only('valid')
     feats,target = get_features(learn, max_n=len(valid))[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
-    res['clusters'] = cluster_scores(feats, target)
+    res['clusters'],z = cluster_scores(feats, target),tsne_points(feats)
     with atomic_path(out/'valid_predictions.npz') as tmp:
-        np.savez_compressed(tmp, probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target, seen=valid.df.seen_in_train.to_numpy(bool), tsne=tsne_points(feats),
+        np.savez_compressed(tmp, probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target, seen=valid.df.seen_in_train.to_numpy(bool), tsne=z,
                             **({} if valid.votes is None else dict(votes=valid.votes)))
     write_json(out/'metrics.json', res)
     write_json(out/'config.json', info)         # a folder with config.json is a whole run
     if figures:
-        try: draw_figures(learn, out, res, probs)
+        try: draw_figures(learn, out, res, probs, z)
         except Exception as e: warnings.warn(f'the run is saved, but not all of its figures could be drawn: {e}')
     ckpt.file.unlink(missing_ok=True)
     return res
@@ -272,7 +272,7 @@ def eval_dl(faces, size, device, bs=128, stats=imagenet_stats):
     return dl
 
 # %% ../nbs/60_runs.ipynb #d1df5827
-def draw_figures(learn, out, res, probs):
+def draw_figures(learn, out, res, probs, z):
     "All figures of a run, into `out/figures`"
     fig_dir = Path(out)/'figures'
     fig_dir.mkdir(exist_ok=True)
@@ -283,8 +283,11 @@ def draw_figures(learn, out, res, probs):
     plot_per_class(res); save('per_class')
     steps = Path(out)/'alpha_steps.csv'
     plot_curves(pd.read_csv(Path(out)/'history.csv'), pd.read_csv(steps) if steps.exists() else None); save('curves')
-    plot_tsne(learn); save('tsne')
     faces = learn.dls.faces.only('valid')
+    ax = scatter_classes(z, faces.df.label.map(learn.dls.vocab.o2i).to_numpy()[:len(z)], learn.dls.vocab)
+    sil = res['clusters']['silhouette']
+    ax.set_title(f't-SNE of {len(z)} faces' + (f'; silhouette of the features {sil:.3f}' if sil is not None else ''))
+    ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9); save('tsne')
     if learn.model.heads is not None:
         sure = [np.flatnonzero((faces.df.label==c).to_numpy()) for c in faces.vocab]
         pick = [i[probs[i].max(1).argmax()] for i in sure if len(i)][:4]     # the surest face of the first classes
