@@ -102,15 +102,16 @@ def reference_run(
     return RunConfig(**{**asdict(base), **scale, 'preset': against, 'seed': seed})
 
 def _compare(store, pairs, unseen):
-    "Difference, interval and p of (key, reference key) pairs, one a seed, and on what share of images they disagree"
+    "Difference, its intervals over images and over seeds, and p of (key, reference key) pairs, one a seed; on what share of images they disagree"
     nan = float('nan')
-    none = dict(paired_seeds=0, difference=nan, diff_lo=nan, diff_hi=nan, p=nan, disagree=nan)
+    none = dict(paired_seeds=0, difference=nan, diff_lo=nan, diff_hi=nan, p=nan, seeds_lo=nan, seeds_hi=nan, disagree=nan)
     if not pairs: return none
     try: ms = [paired(store.predictions(a), store.predictions(b), unseen=unseen) for a,b in pairs]
     except FileNotFoundError as e: return warnings.warn(str(e)) or none
     d = pd.concat([pd.DataFrame(dict(name=m.name, nth=m.nth, d=m.a.astype(float)-m.b)) for m in ms]).groupby(['name', 'nth']).d.mean()
     diff,lo,hi = bootstrap_difference(d)
-    return dict(paired_seeds=len(pairs), difference=diff, diff_lo=lo, diff_hi=hi, p=combine_p([mcnemar(m.a, m.b)['p'] for m in ms]), disagree=float(np.mean([(m.a!=m.b).mean() for m in ms])))
+    seeds = mean_interval([m.a.mean()-m.b.mean() for m in ms])
+    return dict(paired_seeds=len(pairs), difference=diff, diff_lo=lo, diff_hi=hi, p=combine_p([mcnemar(m.a, m.b)['p'] for m in ms]), seeds_lo=seeds['lo'], seeds_hi=seeds['hi'], disagree=float(np.mean([(m.a!=m.b).mean() for m in ms])))
 
 def results_table(
     store, # A `Store`
@@ -136,7 +137,7 @@ def results_table(
         cmp = _compare(store, [(k, r) for k,r in refs if k!=r and ok(k) and ok(r)], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(k in have and not ok(k) for k in mine.key), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
             accuracy_unseen=mean_interval(un)['mean'], macro=get('macro_accuracy')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
-            paper=paper_number(exp.name, label, base.data), hours=get('hours')['mean'], n=done[0]['n'] if done else None))
+            paper=paper_number(exp.name, label, base.data), flops=get('flops')['mean'], hours=get('hours')['mean'], n=done[0]['n'] if done else None))
     t = pd.DataFrame(out).set_index('label')
     sds = t.sd.dropna()
     t.attrs = dict(title=exp.about, scale=scale_text(base, {k for c in exp.cells.values() for k in c}), against=against, seeds=int(t.done.max()) if len(t) else 0,
@@ -156,7 +157,8 @@ def show_table(
             'accuracy %': gone if not r.done else _pct(r.accuracy) + (f' ± {_pct(r.sd)}' if r.done>1 else ''), '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
             'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _pct(r.macro) if r.done else '', 'last epoch %': _pct(r.last_epoch) if r.done else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else f'{_pct(r.difference, "+")} [{_pct(r.diff_lo, "+")}, {_pct(r.diff_hi, "+")}]' if r.paired_seeds else 'missing',
-            'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper, test %': _pct(r.paper) if not np.isnan(r.paper) else '', 'hours a run': f'{r.hours:.2f}' if r.done else ''}
+            'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper, test %': _pct(r.paper) if not np.isnan(r.paper) else '',
+            'GFLOP a face': f'{r.flops/1e9:.2f}' if not np.isnan(r.flops) else '', 'hours a run': f'{r.hours:.2f}' if r.done else ''}
     out = pd.DataFrame([row(r) for r in t.itertuples()], index=t.index)
     return out.loc[:, [c for c in out if (out[c]!='').any()]]
 
@@ -179,17 +181,21 @@ def asked(
     "The studies of an experiment in a store; one that is missing as a whole where there is none"
     return [s for s in store.studies() if s['experiment'].name==name] or [dict(experiment=EXPERIMENTS[name], base=scale_config(data='ferplus', path=''), seeds=[0,1,2])]
 
-def verdict(lo:float, hi:float, p:float)->str:
-    "What the interval of a difference and its p-value allow to say"
+def verdict(
+    lo:float, hi:float, p:float, # Interval of a difference over images, and its p-value
+    seeds_lo:float=float('nan'), seeds_hi:float=float('nan'), # Its interval over seeds; NaN for one seed
+)->str:
+    "What they allow to say together"
     if np.isnan(lo): return 'missing'
-    return 'holds' if lo>0 and p<.05 else 'the opposite holds' if hi<0 and p<.05 else 'cannot be told from none'
+    if p>=.05 or lo<=0<=hi: return 'cannot be told from none'
+    return ('holds' if lo>0 else 'the opposite holds') + ('' if seeds_lo>0 and lo>0 or seeds_hi<0 and hi<0 else ' for these seeds')
 
 def cell_differences(
     store, # A `Store`
     experiment, base, seeds, # As in `results_table`
     pairs, # (cell, the cell it is compared with)
     unseen:bool=False, # Compare without images that occur in train
-)->pd.DataFrame: # difference, diff_lo, diff_hi, p, paired_seeds, paper (its difference), verdict
+)->pd.DataFrame: # difference, diff_lo and diff_hi (over images), seeds_lo and seeds_hi, p, paired_seeds, paper (its difference), verdict
     "One cell against another, over the seeds that both have"
     exp = get_experiment(experiment)
     runs = {(l, c.seed): run_key(c) for l,c in plan(exp, base, seeds)}
@@ -198,12 +204,13 @@ def cell_differences(
     for a,b in pairs:
         both = [(runs[a,s],runs[b,s]) for l,s in runs if l==a and runs[a,s] in have and runs[b,s] in have]
         r = _compare(store, both, unseen)
-        out.append(dict(claim=f'{a} over {b}', **r, paper=paper_number(exp.name, a, base.data)-paper_number(exp.name, b, base.data), verdict=verdict(r['diff_lo'], r['diff_hi'], r['p'])))
+        out.append(dict(claim=f'{a} over {b}', **r, paper=paper_number(exp.name, a, base.data)-paper_number(exp.name, b, base.data), verdict=verdict(*(r[k] for k in ('diff_lo', 'diff_hi', 'p', 'seeds_lo', 'seeds_hi')))))
     return pd.DataFrame(out).set_index('claim')
 
 def show_differences(t:pd.DataFrame)->pd.DataFrame:
     "`cell_differences` for people, in points"
-    return pd.DataFrame([{'points': f'{_pct(r.difference, "+")} [{_pct(r.diff_lo, "+")}, {_pct(r.diff_hi, "+")}]' if r.paired_seeds else 'missing', 'seeds': r.paired_seeds, 'p': f'{r.p:.2g}' if r.paired_seeds else '',
+    return pd.DataFrame([{'points': f'{_pct(r.difference, "+")} [{_pct(r.diff_lo, "+")}, {_pct(r.diff_hi, "+")}]' if r.paired_seeds else 'missing',
+        '95 % over seeds': f'{_pct(r.seeds_lo, "+")} to {_pct(r.seeds_hi, "+")}' if r.paired_seeds>1 else '', 'seeds': r.paired_seeds, 'p': f'{r.p:.2g}' if r.paired_seeds else '',
         'paper, points on test': _pct(r.paper, '+') if not np.isnan(r.paper) else '', 'so': r.verdict} for r in t.itertuples()], index=t.index)
 
 def plot_cells(
