@@ -196,7 +196,7 @@ figcaption {font-size:.8rem; color:var(--body-text-color-subdued); text-align:ce
 EMPTY = message_html('No picture yet', 'Drop one on the left, choose a file, or take one with the camera. It stays on this machine.')
 
 def _gradio():
-    "gradio, told to report nothing, its uploads in a folder that goes with this process"
+    "gradio, told to report nothing"
     os.environ.update(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1')
     with needs('app', 'gradio'): import gradio
     return gradio

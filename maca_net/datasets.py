@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'FERPLUS_RULES', 'LICENCES', 'FRAMES', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage',
            'WrongSize', 'DuplicateName', 'DuplicatePixels', 'CountDiffers', 'NoLabel', 'NotAFace', 'Faces', 'upright',
-           'open_image', 'audit', 'stratified_split', 'ferplus_label', 'read_ferplus', 'read_rafdb_list', 'read_rafdb',
-           'read_subset_list', 'read_folder', 'read_synth', 'Frame', 'write_layout']
+           'open_image', 'mark_seen', 'audit', 'stratified_split', 'ferplus_label', 'read_ferplus', 'read_rafdb_list',
+           'read_rafdb', 'read_subset_list', 'read_folder', 'read_synth', 'Frame', 'write_layout']
 
 # %% ../nbs/03_datasets.ipynb #f4178e64
 import warnings, hashlib, io, math
@@ -138,11 +138,16 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
     faces.images = np.stack(arrays) if same and used<memory else None
     return faces
 
+def mark_seen(
+    df:pd.DataFrame, # Of `Faces`, with the hash of each image in `pixels`
+):
+    "Say in `seen_in_train` which images outside train also occur there, pixel for pixel"
+    df['seen_in_train'] = df.pixels.isin(set(df.pixels[df.split=='train'])) & (df.split!='train')
+
 def _duplicates(faces):
-    "Mark images that occur pixel for pixel in train (`seen_in_train`), say which names occur twice"
+    "`mark_seen`, and say what was found and which names occur twice"
     df = faces.df
-    train = set(df.pixels[df.split=='train'])
-    df['seen_in_train'] = df.pixels.isin(train) & (df.split!='train')
+    mark_seen(df)
     for s in ('valid', 'test'):
         n = int((df.seen_in_train & (df.split==s)).sum())
         if n: faces.note(DuplicatePixels, s, n, f'{faces.name}: {n} of {(df.split==s).sum()} {s} images also occur, pixel for pixel, in train')
@@ -284,14 +289,16 @@ def read_rafdb_list(
     file, # Lines such as 'train_00001.jpg 5'
 )->pd.DataFrame: # name, label (1..7)
     "A RAF-DB label list: the official one or one with noisy labels"
-    try: df = pd.read_csv(file, sep=r'\s+', header=None, names=['name', 'label'], dtype=str)
-    except pd.errors.ParserError as e: raise ValueError(f"{file}: expected lines such as 'train_00001.jpg 5' ({e})") from None
+    lines = [(i, l.split()) for i,l in enumerate(Path(file).read_text().splitlines(), 1) if l.strip()]
+    for i,l in lines:
+        if len(l)!=2: raise ValueError(f"{file}, line {i}: expected 'train_00001.jpg 5', not {' '.join(l)[:60]!r}")
+    df = pd.DataFrame([l for _,l in lines], columns=['name', 'label'], index=[i for i,_ in lines], dtype=object)
     num = pd.to_numeric(df.label, errors='coerce')
     if (bad := ~num.isin(_RAF)).any():
-        raise ValueError(f'{file}, line {bad.idxmax()+1}: label {df.label[bad.idxmax()]!r} is not one of 1..7 ({df.name[bad.idxmax()]})')
+        raise ValueError(f'{file}, line {bad.idxmax()}: label {df.label[bad.idxmax()]!r} is not one of 1..7 ({df.name[bad.idxmax()]})')
     if (bad := ~df.name.str.match(r'(train|test)_\d+')).any():
-        raise ValueError(f'{file}, line {bad.idxmax()+1}: {df.name[bad.idxmax()]!r} is not named train_... or test_...')
-    return df.assign(label=num.astype(int))
+        raise ValueError(f'{file}, line {bad.idxmax()}: {df.name[bad.idxmax()]!r} is not named train_... or test_...')
+    return df.assign(name=df.name.str.extract(r'^((?:train|test)_\d+)')[0] + '.jpg', label=num.astype(int)).reset_index(drop=True)      # some lists say train_00001_aligned.jpg
 
 def read_rafdb(
     path, # RAF-DB's `basic` folder, or the one above it
@@ -331,6 +338,8 @@ def read_rafdb(
         df.loc[v, 'split'] = 'valid'
         if labels is not None:                         # noise is for training: the split and its labels stay the official ones
             t = df.split=='train'
+            if not (listed := df.name[t].isin(new)).any(): raise ValueError(f'{labels} names none of the training images: pass a label list of RAF-DB')
+            if not listed.all(): warnings.warn(f'{labels} lacks {int((~listed).sum())} of {int(t.sum())} training images: they keep their official labels')
             df.loc[t, 'label'] = [new.get(n, l) for n,l in zip(df.name[t], df.label[t])]
     return _check_counts(_duplicates(faces))
 

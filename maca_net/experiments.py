@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'SCALES', 'Experiment', 'get_experiment', 'scale_config', 'scale_text', 'canonical', 'run_key', 'Store',
-           'plan', 'run_one', 'run_experiment', 'set_failed_aside', 'status', 'hours_left']
+           'cell_config', 'plan', 'run_one', 'run_experiment', 'set_failed_aside', 'status', 'hours_left']
 
 # %% ../nbs/65_experiments.ipynb #b8754a93
 import hashlib, json, os, shutil, socket, subprocess, sys, threading
@@ -41,13 +41,15 @@ def _one_at_a_time():
     return cells
 
 def _candidates():
-    "What may raise validation accuracy, alone and together: training choices on the plain network, then ways to join the heads"
-    votes,ema,joined = dict(target='votes'),dict(ema=.999),dict(preset='paper', readings='fusion=mean,classifier=batch_norm')
-    return {'plain': dict(preset='plain'), 'paper': dict(preset='paper'), 'plain, votes': dict(preset='plain', **votes), 'plain, EMA': dict(preset='plain', **ema),
-        'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, votes, EMA': dict(preset='plain', **votes, **ema),
-        'mean of heads': dict(joined, a=0., u=0.), 'mean of heads, votes, EMA': dict(joined, a=0., u=0., **votes, **ema),
-        'mean of decorrelated heads, votes, EMA': dict(joined, readings=joined['readings']+',mi=decorrelation', a=0., **votes, **ema),
-        'AFC between centres, mean of heads, votes, EMA': dict(joined, readings=joined['readings']+',inter=center_var', u=0., **votes, **ema)}
+    "What may raise validation accuracy, alone and together: training choices on the plain network, the whole recipe on the paper's, ways to join the heads"
+    lr,votes,ema,joined = dict(lr=.05),dict(target='votes'),dict(ema=.999),dict(preset='paper', readings='fusion=mean,classifier=batch_norm')
+    return {'plain': dict(preset='plain'), 'paper': dict(preset='paper'), 'plain, lr .05, votes, EMA': dict(preset='plain', **lr, **votes, **ema),
+        'plain, lr .05': dict(preset='plain', **lr), 'plain, votes': dict(preset='plain', **votes), 'plain, EMA': dict(preset='plain', **ema),
+        'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, lr .05, votes': dict(preset='plain', **lr, **votes),
+        'paper, lr .05, votes, EMA': dict(preset='paper', **lr, **votes, **ema), 'mean of heads': dict(joined, a=0., u=0.),
+        'mean of heads, lr .05, votes, EMA': dict(joined, a=0., u=0., **lr, **votes, **ema),
+        'mean of decorrelated heads, lr .05, votes, EMA': dict(joined, readings=joined['readings']+',mi=decorrelation', a=0., **lr, **votes, **ema),
+        'AFC between centres, mean of heads, lr .05, votes, EMA': dict(joined, readings=joined['readings']+',inter=center_var', u=0., **lr, **votes, **ema)}
 
 def _weights(key, values, **kw): return {f'{key} = {v:g}': {key: v, **kw} for v in values}
 
@@ -86,18 +88,28 @@ def scale_config(
     if scale not in SCALES: raise ValueError(f'scale is one of {", ".join(SCALES)}, not {scale!r}')
     return RunConfig(**{**SCALES[scale], **opts})
 
+_DEFAULTS = {**{f.name: f.default for f in fields(RunConfig)}, **PAPER_RECIPE}
+
 _SAID = ('data', 'path', 'rule', 'preset', 'arch', 'weights', 'size', 'epochs', 'bs', 'accumulate', 'seed', 'device', 'pixel_baseline')
 
 def scale_text(
     base:RunConfig, # What all runs of a study share
-    but=(), # Options that its cells set
+    experiment:Experiment=None, # What is run at it: what all of its cells set is theirs, and a preset's own recipe is named
 )->str:
     "A scale in words: the data, what makes it large or small, and every other option that is not at its default"
-    rest = ', '.join(f'{f.name} {getattr(base, f.name)}' for f in fields(base) if f.name not in (*_SAID, *but) and getattr(base, f.name)!=f.default)
-    return f'{base.data}{f" ({base.rule})" if base.data=="ferplus" else ""}: {scale_name(base)}' + (f'; {rest}' if rest else '')
+    cells = experiment.cells.values() if experiment else ()
+    but = set.intersection(*map(set, cells)) if cells else ()
+    own = {p: ', '.join(f'{k} {v}' for k,v in RECIPES[p].items()) for p in {c.get('preset') for c in cells} & set(RECIPES)}
+    rest = ', '.join(f'{f.name} {getattr(base, f.name)}' for f in fields(base) if f.name not in (*_SAID, *but) and getattr(base, f.name)!=_DEFAULTS[f.name])
+    return f'{base.data}{f" ({base.rule})" if base.data=="ferplus" else ""}: {scale_name(base)}' + (f'; {rest}' if rest else '') + ''.join(f'; {p} by its own recipe: {r}' for p,r in own.items())
 
 # %% ../nbs/65_experiments.ipynb #b48d8c83
 _WHERE = ('path', 'device', 'pixel_baseline')      # options that decide where a run happens or what else is printed, not what it is
+
+def _what(cfg):
+    "Options that say what a run is; of a folder of one's own its name is among them"
+    d = {k: v for k,v in asdict(cfg).items() if k not in _WHERE}
+    return dict(d, path=data_name(cfg.data, cfg.path)) if cfg.data=='folder' else d
 
 def canonical(
     cfg:RunConfig, # A run
@@ -106,6 +118,7 @@ def canonical(
     want,p = cfg.get_preset(),asdict(get_preset(cfg.preset))
     d = {k: v for k,v in asdict(want).items() if v!=p[k]}
     own = {k: d.pop(k, None) for k in ('n_heads', 'a', 'u')}
+    own['preset'] = next(n for n,q in PRESETS.items() if replace(q, name=cfg.preset)==PRESETS[cfg.preset])       # recommended is plain with a recipe, which `cfg` spells out
     return replace(cfg, **own, readings=','.join(f'{k}={v}' for k,v in d.items()) or None)
 
 def run_key(
@@ -113,9 +126,9 @@ def run_key(
 )->str: # Such as 'ferplus-paper-resnet18-64-s0-1f0a93c2'
     "The name of a run in a store: its options, readable in part and as a whole in the hash"
     own = ('preset', 'readings', 'n_heads', 'a', 'u')
-    d = {f.name: getattr(cfg, f.name) for f in fields(cfg) if f.name not in (*_WHERE, *own) and getattr(cfg, f.name)!=f.default}
+    d = {k: v for k,v in _what(cfg).items() if k not in own and v!=_DEFAULTS[k]}
     d['preset'] = {f.name: getattr(cfg.get_preset(), f.name) for f in fields(Preset)[1:] if getattr(cfg.get_preset(), f.name)!=f.default}
-    return f'{cfg.data}-{cfg.preset}-{cfg.arch}-{cfg.size}-s{cfg.seed}-{_hash(d)}'
+    return f'{data_name(cfg.data, cfg.path)}-{cfg.preset}-{cfg.arch}-{cfg.size}-s{cfg.seed}-{_hash(d)}'
 
 def _hash(o): return hashlib.sha256(json.dumps(o, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -160,7 +173,7 @@ class Store:
 @patch
 def add_study(self:Store, experiment:Experiment, base:RunConfig, seeds):
     "Keep what was asked for"
-    d = dict(name=experiment.name, about=experiment.about, cells=experiment.cells, base={k: v for k,v in asdict(base).items() if k not in _WHERE}, seeds=list(seeds))
+    d = dict(name=experiment.name, about=experiment.about, cells=experiment.cells, base=_what(base), seeds=list(seeds))
     f = self.path/'studies'/f'{experiment.name}-{_hash(d)}.json'
     if not f.exists(): write_json(f, d)
 
@@ -197,14 +210,22 @@ def merge(
     return sum(to.parent.name=='rows' for to in {to for _,to in new})
 
 # %% ../nbs/65_experiments.ipynb #da5e0fa3
+def cell_config(
+    base:RunConfig, # The scale
+    opts:dict, # Options of the cell
+    seed:int, # Of the run
+)->RunConfig: # `canonical`
+    "The run of a cell. A preset that brings a recipe is trained by it at any scale"
+    own = dict.fromkeys(RECIPES.get(opts.get('preset'), ()))
+    return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
+
 def plan(
     experiment:Experiment, # What to run
     base:RunConfig=None, # The scale: what all cells share
     seeds=3, # A number of seeds, or a list of them
 )->list: # (label, `RunConfig`) of every run, seed by seed
     "The runs of an experiment in the order in which they are run"
-    base = asdict(base or RunConfig())
-    return [(label, canonical(RunConfig(**{**base, **opts, 'seed': s}))) for s in _seeds(seeds) for label,opts in experiment.cells.items()]
+    return [(label, cell_config(base or RunConfig(), opts, s)) for s in _seeds(seeds) for label,opts in experiment.cells.items()]
 
 def _seeds(seeds): return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
 
@@ -226,13 +247,13 @@ _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'n
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"
-    row = dict(key=key, **dict(asdict(cfg), path=None), readings_all=asdict(cfg.get_preset()), host=socket.gethostname(), cores=os.cpu_count(), code=code_version(), error=None)
+    row = dict(key=key, **dict(asdict(cfg), path=_what(cfg).get('path')), readings_all=asdict(cfg.get_preset()), host=socket.gethostname(), cores=os.cpu_count(), code=code_version(), error=None)
     out = store.work(key)
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)
     except FloatingPointError as e: return dict(row, error=str(e).splitlines()[-1].strip(), finished=_now()),None      # it diverged: that is a result
     res,p = _read(out/'metrics.json'),dict(np.load(out/'valid_predictions.npz'))
-    p['names'] = np.array((out/'valid_names.txt').read_text(encoding='utf-8').split('\n')[:-1])
+    p['names'] = np.array((out/'valid_names.txt').read_text(**NAMES).split('\n')[:-1])
     return dict(row, **{k: res[k] for k in _KEEP if k in res and k!='weights'}, weights_info=res['weights'], last_accuracy=res['last']['accuracy'], finished=_now()),p
 
 def _now(): return datetime.now(timezone.utc).isoformat(timespec='seconds')

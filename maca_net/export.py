@@ -7,7 +7,7 @@ __all__ = ['FORMATS', 'FaceClassifier', 'metadata', 'set_props', 'to_onnx', 'to_
            'export_run', 'ExportedModel', 'to_int8', 'quantize_run']
 
 # %% ../nbs/70_export.ipynb #557dc254
-import json, warnings
+import json, shutil, warnings
 from tempfile import TemporaryDirectory
 from pathlib import Path
 import numpy as np, torch
@@ -116,12 +116,18 @@ def export_run(
     file = Path(file) if file else _beside(run, FORMATS[format])
     if file.suffix!=FORMATS[format]: raise ValueError(f'{file}: a file of format {format} ends in {FORMATS[format]}')
     if file.resolve() in {Path(run).resolve(), *(o.resolve() for o in Path(run).glob('*.safetensors') if o.stem in ('model', 'last'))}: raise ValueError(f'{file} is what would be exported: choose another name')
-    if format=='safetensors': to_safetensors(model, file, info)
-    else: dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch)[format](FaceClassifier(model, info['stats'], info['grey']), file, meta)
-    x = torch.rand(n_check, 3, *meta['size'], generator=torch.Generator().manual_seed(0))
-    diff = float(np.abs(ExportedModel(file, trusted=True)(x.numpy()) - FaceClassifier(model, info['stats'], info['grey'])(x).numpy()).max())
-    if not diff<1e-3: raise ValueError(f'{file}: its probabilities differ from those of torch by {diff:.2g}')
-    return dict(file=str(file), bytes=sum(f.stat().st_size for f in ({file, file.with_suffix('.bin')} if format=='openvino' else {file})), max_difference=diff)
+    net,write = FaceClassifier(model, info['stats'], info['grey']),dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
+    with TemporaryDirectory() as d:
+        made = Path(d)/file.name
+        if format=='safetensors': to_safetensors(model, made, info)
+        else: write(net, made, meta)
+        x = torch.rand(n_check, 3, *meta['size'], generator=torch.Generator().manual_seed(0))
+        diff = float(np.abs(ExportedModel(made, trusted=True)(x.numpy()) - net(x).numpy()).max())
+        if not diff<1e-3: raise ValueError(f'{file} is not written: its probabilities would differ from those of torch by {diff:.2g}')
+        files = ([made.with_suffix('.bin')] if format=='openvino' else []) + [made]             # the .xml last: with it the pair is whole
+        for f in files:
+            with atomic_path(file.with_suffix(f.suffix)) as tmp: shutil.copyfile(f, tmp)
+        return dict(file=str(file), bytes=sum(f.stat().st_size for f in files), max_difference=diff)
 
 class ExportedModel:
     "An exported file by its own runtime: floats n x 3 x S x S in 0..1 to probabilities n x K. Raises `OSError` or `ValueError` for what is none"

@@ -45,7 +45,7 @@ def to_image(
         return open_image(o)
     if isinstance(o, bytes):
         try: o = Image.open(io.BytesIO(o))
-        except (OSError, Image.DecompressionBombError) as e: raise OSError(f'these {len(o)} bytes cannot be read as an image ({e})') from None
+        except Exception as e: raise OSError(f'these {len(o)} bytes cannot be read as an image ({e})') from None
     if isinstance(o, torch.Tensor):
         o = o.detach().cpu()
         if o.ndim==3: o = o.permute(1,2,0)
@@ -53,7 +53,7 @@ def to_image(
     elif isinstance(o, np.ndarray): o = _from_array(o, 'an array')
     if not isinstance(o, Image.Image): raise TypeError(f'an image is a path, bytes, PIL image, array or tensor, not {type(o).__name__}')
     try: return upright(o)
-    except OSError as e: raise OSError(f'the image cannot be decoded ({e}): it may be truncated') from e
+    except (OSError, SyntaxError) as e: raise OSError(f'the image cannot be decoded ({e}): it may be truncated') from e
 
 def _many(o):
     "(list of images, whether it was one)"

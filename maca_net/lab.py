@@ -6,13 +6,13 @@
 __all__ = ['lab_parser', 'study_text', 'report_notebooks', 'make_report', 'submit_experiment', 'parse_args', 'maca_lab']
 
 # %% ../nbs/85_lab.ipynb #1ab001
-import argparse, os, signal, subprocess, sys, threading
+import argparse, os, site, subprocess, sys
 from pathlib import Path
 import maca_net
 from .core import *
 from .runs import *
 from .experiments import *
-from .cli import _parser, _guard, train_parser
+from .cli import _parser, _guard, stop_on_term, train_parser
 
 # %% ../nbs/85_lab.ipynb #1ab004
 _LAB = '''examples:
@@ -46,10 +46,10 @@ def lab_parser():
         'experiments:\n' + '\n'.join(f'  {e.name:10} {e.about} ({len(e.cells)} runs a seed)' for e in EXPERIMENTS.values()) +
         '\n\nscales:\n' + '\n'.join(f'  {s:10} {scale_text(scale_config(s)).split(": ", 1)[1]}' for s in SCALES))
     run.add_argument('experiment', metavar='EXPERIMENT', help='one of the list below')
-    run.add_argument('--store', metavar='DIR', help='where results are kept (default: results/DATA)')
+    run.add_argument('--store', metavar='DIR', help='where results are kept (default: results/DATA, a folder of yours by its name)')
     run.add_argument('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)')
     run.add_argument('--seeds', type=int, default=3, metavar='N', help='seeds 0 to N-1; no claim rests on one (default: 3)')
-    run.add_argument('--workers', type=int, metavar='N', help='runs at a time (default: one, or one for each of --gpu); two on the same cores gain nothing')
+    run.add_argument('--workers', type=int, metavar='N', help='runs at a time (default: one, or one for each of --gpu); on a CPU they share its cores, which gains little')
     run.add_argument('--gpu', metavar='I,J', help='numbers of the GPUs to spread the runs over, e.g. 0,1')
     run.add_argument('--retry', action='store_true', help='run again what failed; the old rows are set aside in the folder failed')
     run.add_argument('--cluster', choices=('slurm', 'local'), help='hand --workers jobs to Slurm, or to processes of this machine, through submitit')
@@ -81,7 +81,7 @@ def study_text(
     def cell(r): return {'done': f'{100*r.accuracy:.2f}', 'running': f'running {r.share:.0%}', 'interrupted': f'stopped {r.share:.0%}'}.get(r.state, r.state)
     n = t.state.value_counts()
     left = hours_left(t)
-    head = f'{experiment.name}: {experiment.about}\n  at {scale_text(base, {k for c in experiment.cells.values() for k in c})}\n  {n.get("done", 0)} of {len(t)} done'
+    head = f'{experiment.name}: {experiment.about}\n  at {scale_text(base, experiment)}\n  {n.get("done", 0)} of {len(t)} done'
     head += ''.join(f', {n[s]} {s}' for s in ('running', 'interrupted', 'failed') if s in n)
     if left>0: head += f'; about {left:.1f} h left, one run at a time'
     elif not t.state.isin(['done', 'failed']).all(): head += '; time left is known after the first run'
@@ -90,7 +90,7 @@ def study_text(
 
 def report_notebooks()->list:
     "The report notebooks. Raises `ValueError` where the package was installed without them"
-    for d in (Path(maca_net.__file__).parents[1]/'nbs', Path(sys.prefix)/'share'/'maca_net'):        # a checkout, a wheel
+    for d in (Path(maca_net.__file__).parents[1]/'nbs', *(Path(o)/'share'/'maca_net' for o in (sys.prefix, site.getuserbase()))):        # a checkout, a wheel, one of pip install --user
         if nbs := sorted(d.glob('paper.*.ipynb')): return nbs
     raise ValueError(f'no report notebooks in {d}: install maca_net anew, or use a checkout of the repository')
 
@@ -144,8 +144,8 @@ def _run(experiment, store, scale, seeds, workers, gpu, retry, cluster, cluster_
     if seeds<1: raise ValueError(f'--seeds is at least 1, not {seeds}')
     if gpu and not all(g.strip().isdigit() for g in gpu.split(',')): raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
     gpus = [f'cuda:{int(g)}' for g in gpu.split(',')] if gpu else None
-    store = Store(store or f'results/{base.data}')
-    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))          # killed or interrupted: the runs are stopped, and go on next time
+    store = Store(store or f'results/{data_name(base.data, base.path)}')
+    stop_on_term()                                          # the runs are stopped, and go on next time
     print(study_text(store, exp, base, list(range(seeds))), flush=True)
     if cluster:
         if gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')

@@ -327,12 +327,16 @@ def load_backbone(
 )->dict: # weights, sha256, matched, missing, unexpected, wrong_shape
     "Fill the backbone of `model`, and report what matched. Raises `ValueError` where nothing does"
     body = model.backbone
-    if isinstance(body, ResNetBody) and not Path(weights).exists() and re.fullmatch('imagenet|IMAGENET.*|DEFAULT', str(weights)):
+    named = not Path(weights).exists() and re.fullmatch('imagenet|IMAGENET.*|DEFAULT', str(weights))
+    if named and isinstance(body, TimmBody): raise ValueError(f'weights {weights!r} are for {", ".join(RESNETS)}: for {model.arch} of timm pass a checkpoint file')
+    if named:
         have = torchvision.models.get_model_weights(model.arch)
         name = 'DEFAULT' if weights=='imagenet' else weights
         if name not in have.__members__: raise ValueError(f'weights {name!r}: torchvision has {", ".join(have.__members__)} for {model.arch}')
-        sd = have[name].get_state_dict(progress=True)
         file = Path(torch.hub.get_dir())/'checkpoints'/Path(have[name].url).name
+        digest = file.stem.rpartition('-')[2]                                # torchvision names each file by how its SHA-256 begins
+        if file.is_file() and re.fullmatch('[0-9a-f]{8,}', digest) and not sha256(file).startswith(digest): raise ValueError(f'{file} is not what torchvision published: remove it, and it is fetched anew')
+        sd = have[name].get_state_dict(progress=True, check_hash=True, weights_only=True)
         info = dict(weights=str(have[name]), url=have[name].url, sha256=sha256(file) if file.is_file() else None)
     else: sd,info = read_weights(weights),dict(weights=Path(weights).name, sha256=sha256(weights))
     inner = body.net if isinstance(body, TimmBody) else body

@@ -13,6 +13,7 @@ from dataclasses import asdict
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from pathlib import Path
 from scipy import stats
+from scipy.optimize import brentq
 from .core import *
 from .runs import *
 from .experiments import *
@@ -80,8 +81,10 @@ def seen_by_images(n:int, disagree:float, power:float=.8, level:float=.95)->floa
     return float((stats.norm.ppf((1+level)/2)+stats.norm.ppf(power))*math.sqrt(disagree/n))
 
 def seen_by_seeds(n:int, sd:float, power:float=.8, level:float=.95)->float:
-    "The smallest difference of mean accuracies that a t-test between two times `n` seeds most likely finds; infinite for one seed"
-    return float((stats.t.ppf((1+level)/2, 2*n-2)+stats.t.ppf(power, 2*n-2))*sd*math.sqrt(2/n)) if n>1 else float('inf')
+    "The smallest difference of mean accuracies that a paired t-test over `n` seeds most likely finds, where runs of one seed have no more in common than others; infinite for one seed"
+    if n<2: return float('inf')
+    crit = stats.t.ppf((1+level)/2, n-1)
+    return float(brentq(lambda d: stats.nct.sf(crit, n-1, d)-power, 0, 10*crit)*sd*math.sqrt(2/n))
 
 # %% ../nbs/67_statistics.ipynb #67a00f
 PAPER = pd.read_csv(Path(__file__).with_name('paper_results.csv') if '__file__' in globals() else '../maca_net/paper_results.csv')
@@ -99,7 +102,7 @@ def reference_run(
 )->RunConfig:
     "The run of preset `against` that has the scale of a cell and its seed"
     scale = {k: v for k,v in opts.items() if k not in ('preset', 'readings', 'n_heads', 'a', 'u')}
-    return RunConfig(**{**asdict(base), **scale, 'preset': against, 'seed': seed})
+    return cell_config(base, {**scale, 'preset': against}, seed)
 
 def _compare(store, pairs, unseen):
     "Difference, its intervals over images and over seeds, and p of (key, reference key) pairs, one a seed; on what share of images they disagree"
@@ -140,7 +143,7 @@ def results_table(
             paper=paper_number(exp.name, label, base.data), flops=get('flops')['mean'], hours=get('hours')['mean'], n=done[0]['n'] if done else None))
     t = pd.DataFrame(out).set_index('label')
     sds = t.sd.dropna()
-    t.attrs = dict(title=exp.about, scale=scale_text(base, {k for c in exp.cells.values() for k in c}), against=against, seeds=int(t.done.max()) if len(t) else 0,
+    t.attrs = dict(title=exp.about, scale=scale_text(base, exp), against=against, seeds=int(t.done.max()) if len(t) else 0,
         images=int(t.n.max()) if t.n.notna().any() else 0, disagree=float(t.disagree.mean()), sd=float(np.sqrt((sds**2).mean())) if len(sds) else float('nan'))
     return t.drop(columns='n')
 
