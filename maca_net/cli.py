@@ -58,7 +58,7 @@ def _guard(parser, f):
 
 def stop_on_term():
     "Killed is stopped as by Ctrl+C, with nothing left behind"
-    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    if threading.current_thread() is threading.main_thread(): signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 def train_parser():
     "Options of `maca_train`: `RunConfig`'s fields and --out"

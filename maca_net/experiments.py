@@ -97,8 +97,9 @@ def scale_text(
     experiment:Experiment=None, # What is run at it: what all of its cells set is theirs, and a preset's own recipe is named
 )->str:
     "A scale in words: the data, what makes it large or small, and every other option that is not at its default"
-    cells = experiment.cells.values() if experiment else ()
-    but = set.intersection(*map(set, cells)) if cells else ()
+    cells = list(experiment.cells.values()) if experiment else [{}]
+    but = set.intersection(*map(set, cells))
+    base = replace(base, **{k: cells[0][k] for k in but if all(c[k]==cells[0][k] for c in cells)})
     own = {p: ', '.join(f'{k} {v}' for k,v in RECIPES[p].items()) for p in {c.get('preset') for c in cells} & set(RECIPES)}
     rest = ', '.join(f'{f.name} {getattr(base, f.name)}' for f in fields(base) if f.name not in (*_SAID, *but) and getattr(base, f.name)!=_DEFAULTS[f.name])
     return f'{base.data}{f" ({base.rule})" if base.data=="ferplus" else ""}: {scale_name(base)}' + (f'; {rest}' if rest else '') + ''.join(f'; {p} by its own recipe: {r}' for p,r in own.items())

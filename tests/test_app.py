@@ -1,5 +1,5 @@
 "The page of `maca_app` in a real browser: headless Chromium, driven by Selenium, with the network shut off but for this machine."
-import base64, csv, io, json, os, re, shutil, signal, subprocess, sys, time
+import base64, csv, io, json, os, re, shutil, subprocess, sys, time
 from pathlib import Path
 from urllib.parse import urlsplit
 import numpy as np, pytest
@@ -7,8 +7,6 @@ from PIL import Image
 
 BIN = Path(sys.executable).parent
 SHOTS = os.environ.get('MACA_SHOTS')               # a folder for the screenshots, to look at
-
-def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)       # a shell's background jobs ignore it, and so would what they start
 
 def browser_there():
     "Chromium and its driver; as root on Debian they are installed, elsewhere it is said what is missing"
@@ -29,7 +27,7 @@ def served(tmp_path_factory):
     if ready: run = Path(ready)
     else: subprocess.run([BIN/'maca_train', *'--n-faces 320 --arch resnet18 --size 48 --last-stride 1 --epochs 3 --bs 16 --lr .02 --schedule cosine --device cpu'.split(), '--out', run],
                          check=True, env=env, capture_output=True)
-    p = subprocess.Popen([BIN/'maca_app', run, '--device', 'cpu'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, preexec_fn=hear_ctrl_c)
+    p = subprocess.Popen([BIN/'maca_app', run, '--device', 'cpu'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     try:
         lines = []
         for line in p.stdout:
@@ -38,7 +36,7 @@ def served(tmp_path_factory):
         else: pytest.fail('the page did not start:\n' + ''.join(lines))
         yield m[0], d
     finally:
-        p.send_signal(signal.SIGINT)
+        p.terminate()                                  # as a service manager does
         try: p.wait(30)
         except subprocess.TimeoutExpired: p.kill()
     assert not list(d.glob('maca_app_*')), 'uploads are left behind'
