@@ -1,5 +1,5 @@
-# make demo   a new .venv, install, train on the generated faces, print the metrics, write the figures
-# make test   a new .venv, install with everything for development, run all tests
+# make demo   a virtual environment in .venv, install, train on the generated faces, print the metrics, write the figures
+# make test   the same with everything for development, run all tests (as root on Debian it installs Chromium for those of the page)
 # make bench  how fast training, pipeline and inference are, as ratios; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
 VENV   ?= .venv

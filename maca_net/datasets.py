@@ -253,7 +253,7 @@ def read_ferplus(
         for s in set(_FOLDER) - have: faces.note(MissingSplit, s, int((df.split==s).sum()), f'ferplus: split {s} is missing ({root/_FOLDER[s]}), going on without it')
         faces = faces.take(df.split.isin(have))
     n = faces.df[faces.df.label<0].split.value_counts()
-    for s,k in n.items(): faces.notes.append((NoLabel.__name__, s, int(k), f'rule {rule}: no label for {k} rows of {s}'))
+    for s,k in n.items(): faces.note(NoLabel, s, int(k), f'ferplus: the rule {rule} gives {k} of the rows of {s} no label, they are left out')
     faces = faces.take(faces.df.label>=0)
     faces.votes = faces.votes / faces.votes.sum(1, keepdims=True)
     faces.df['label'] = [EXPRESSIONS[i] for i in faces.df.label]

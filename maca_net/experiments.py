@@ -7,7 +7,7 @@ __all__ = ['EXPERIMENTS', 'SCALES', 'Experiment', 'get_experiment', 'scale_confi
            'cell_config', 'plan', 'run_one', 'run_experiment', 'set_failed_aside', 'status', 'hours_left']
 
 # %% ../nbs/65_experiments.ipynb #b8754a93
-import hashlib, json, os, shutil, socket, subprocess, sys, threading
+import hashlib, json, os, platform, shutil, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict, fields, replace
 from datetime import datetime, timezone
@@ -63,7 +63,7 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {'plain': dict(preset='plain', arch='resnet18'), 'AFC': dict(preset='plain', arch='resnet18', a=1.)}),
     Experiment('map_size', 'The gain of MHCA against the size of the last map', {f'{p}, {what}': dict(preset=p, **opts)
         for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1))) for p in ('plain', 'paper')}),
-    Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {p: dict(preset=p) for p in ('plain', 'dan', 'paper', 'recommended')}),
+    Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {l: dict(preset=p) for l,p in (('plain', 'plain'), ('DAN', 'dan'), ('MACA-Net', 'paper'), ('recommended', 'recommended'))}),
     Experiment('candidates', 'What may earn its place in the preset recommended; wants FERPlus, for its votes', _candidates()),
     Experiment('readings', 'Every reading of an unclear equation, one at a time, around paper', _one_at_a_time()),
 )}
@@ -248,7 +248,7 @@ _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'n
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"
-    row = dict(key=key, **dict(asdict(cfg), path=_what(cfg).get('path')), readings_all=asdict(cfg.get_preset()), host=socket.gethostname(), cores=os.cpu_count(), code=code_version(), error=None)
+    row = dict(key=key, **dict(asdict(cfg), path=_what(cfg).get('path')), readings_all=asdict(cfg.get_preset()), machine=platform.machine(), cores=os.cpu_count(), code=code_version(), error=None)
     out = store.work(key)
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)

@@ -44,7 +44,7 @@ class RunConfig:
     synth_seed:int = _opt(0, 'synth: seed of the faces')
     split_seed:int = _opt(0, 'seed of a carved validation split; leave it alone when comparing')
     on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning', choices=('error', 'warn'))
-    preset:str = _opt('paper', 'readings of the equations', choices=tuple(PRESETS))
+    preset:str = _opt('paper', 'plain: backbone and a linear layer; paper: MACA-Net; dan: DAN; recommended: plain, trained by a recipe of its own', choices=tuple(PRESETS))
     arch:str = _opt('resnet34', 'resnet18, resnet34, resnet50 or a CNN of timm')
     weights:str = _opt(None, 'start of the backbone: imagenet, a torchvision weight name or a checkpoint file (default: from scratch)')
     stats:str = _opt('imagenet', 'mean and standard deviation to normalise with, those of the weights\' own training: half is .5 and .5', choices=tuple(STATS))
@@ -70,9 +70,9 @@ class RunConfig:
     seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation')
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
     precision:str = _opt('auto', 'what the hardware does fast, or as told', choices=PRECISIONS)
-    accumulate:int = _opt(1, 'batches of which each step adds up the gradients: --bs 32 --accumulate 2 steps as --bs 64 does, in half the memory, but for what looks at the whole batch: batch norm, mi=batch_cov_diag, centers_rule=wen')
-    checkpointing:bool = _opt(False, 'a fraction of the memory for a third more time: compute the stages of the backbone again in the backward pass')
-    compile:bool = _opt(False, 'torch.compile; gains nothing for training on a CPU')
+    accumulate:int = _opt(1, 'batches of which each step adds up the gradients: --bs 32 --accumulate 2 steps as --bs 64 does, in less memory, but for what looks at the whole batch: batch norm, mi=batch_cov_diag and head_variance, centers_rule=wen, balance=loss')
+    checkpointing:bool = _opt(False, 'less memory for more time: compute the stages of the backbone again in the backward pass')
+    compile:bool = _opt(False, 'torch.compile the model')
     pixel_baseline:bool = _opt(False, 'also fit a linear model on the pixels, and say what it reaches')
 
     def __post_init__(self):
@@ -253,7 +253,7 @@ def scale_name(
     return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {cfg.weights or "from scratch"}'
 
 def identity(info):
-    "What a result is, from the content of config.json: everything that `protocol` asks to be named beside it"
+    "What a result is, from the content of config.json: everything that has to be named beside it"
     c = info['config']
     keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'warmup', 'augment', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
     return dict({k: c.get(k) for k in keep}, rule=info['data']['rule'], preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
