@@ -52,6 +52,7 @@ def _guard(parser, f):
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')                # names of files may be any bytes
     fastprogress.NO_BAR = not sys.stdout.isatty()                  # fastai's bars in a log are thousands of lines
     try: return f()
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); parser.exit(1)     # whoever reads, `head` say, has enough
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
         parser.exit(2, f'{parser.prog}: error: {(str(e).splitlines() or [type(e).__name__])[-1].strip()}\n')      # fastai puts the event that failed before
     except KeyboardInterrupt: parser.exit(130, f'\n{parser.prog}: stopped\n')

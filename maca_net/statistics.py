@@ -205,7 +205,7 @@ def cell_differences(
     have = {r.key for r in store.rows().itertuples() if pd.isna(r.error)}
     out = []
     for a,b in pairs:
-        both = [(runs[a,s],runs[b,s]) for l,s in runs if l==a and runs[a,s] in have and runs[b,s] in have]
+        both = [(runs[a,s],runs[b,s]) for l,s in runs if l==a and runs[a,s] in have and runs.get((b,s)) in have]      # a study may have been asked for before a cell was
         r = _compare(store, both, unseen)
         out.append(dict(claim=f'{a} over {b}', **r, paper=paper_number(exp.name, a, base.data)-paper_number(exp.name, b, base.data), verdict=verdict(*(r[k] for k in ('diff_lo', 'diff_hi', 'p', 'seeds_lo', 'seeds_hi')))))
     return pd.DataFrame(out).set_index('claim')
@@ -221,16 +221,16 @@ def plot_cells(
     ax=None, # Where to draw
 ):
     "Accuracy of each cell: mean, and standard deviation over seeds as a bar; what is missing is said where it would stand"
-    ax = ax or plt.subplots(figsize=(1.8+.85*len(t), 3.8), layout='constrained')[1]
-    x,ok = np.arange(len(t)),t.done>0
-    ax.errorbar(x[ok], 100*t.accuracy[ok], 100*t.sd[ok].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
+    ax = ax or plt.subplots(figsize=(9, 1.3+.3*len(t)), layout='constrained')[1]
+    y,ok = np.arange(len(t)),t.done>0
+    ax.errorbar(100*t.accuracy[ok], y[ok], xerr=100*t.sd[ok].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
     for i,r in enumerate(t.itertuples()):
-        if r.done: ax.annotate(f'n={r.done}', (i, 100*r.accuracy), xytext=(7, 0), textcoords='offset points', fontsize=8, va='center')
-        else: ax.text(i, .5, 'failed' if r.failed else 'missing', transform=ax.get_xaxis_transform(), rotation=90, ha='center', va='center', color='gray')
-    if t.is_reference.any() and t.done[t.is_reference].any(): ax.axhline(100*t.accuracy[t.is_reference].iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
-    ax.set(xticks=x, xlim=(-.6, len(t)-.3), ylabel='validation accuracy, %')
-    ax.set_xticklabels(t.index, rotation=30, ha='right')
+        if r.done: ax.annotate(f'n={r.done}', (100*r.accuracy, i), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
+        else: ax.text(.5, i, 'failed' if r.failed else 'missing', transform=ax.get_yaxis_transform(), ha='center', va='center', color='gray')
+    if t.is_reference.any() and t.done[t.is_reference].any(): ax.axvline(100*t.accuracy[t.is_reference].iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
+    ax.set(yticks=y, yticklabels=t.index, ylim=(len(t)-.4, -.8), xlabel='validation accuracy, %')
+    ax.margins(x=.08)
     ax.set_title(f"{t.attrs['title']}\n{t.attrs['scale']}", fontsize=9, wrap=True)
-    if not ok.any(): ax.set_yticks([])
-    else: ax.legend(fontsize=8)
+    if not ok.any(): ax.set_xticks([])
+    else: ax.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False)
     return ax
