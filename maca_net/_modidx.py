@@ -546,6 +546,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'maca_net.runs.score_split': ('runs.html#score_split', 'maca_net/runs.py'),
                                'maca_net.runs.train_run': ('runs.html#train_run', 'maca_net/runs.py')},
             'maca_net.statistics': { 'maca_net.statistics._compare': ('statistics.html#_compare', 'maca_net/statistics.py'),
+                                     'maca_net.statistics._num': ('statistics.html#_num', 'maca_net/statistics.py'),
                                      'maca_net.statistics._pct': ('statistics.html#_pct', 'maca_net/statistics.py'),
                                      'maca_net.statistics.asked': ('statistics.html#asked', 'maca_net/statistics.py'),
                                      'maca_net.statistics.bootstrap_difference': ( 'statistics.html#bootstrap_difference',

@@ -139,7 +139,7 @@ def results_table(
         refs = [(k, run_key(reference_run(base, opts, s, against))) for k,s in zip(mine.key, mine.seed)]
         cmp = _compare(store, [(k, r) for k,r in refs if k!=r and ok(k) and ok(r)], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(k in have and not ok(k) for k in mine.key), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
-            accuracy_unseen=mean_interval(un)['mean'], macro=get('macro_accuracy')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
+            accuracy_unseen=mean_interval(un)['mean'], macro=get('macro_accuracy')['mean'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
             paper=paper_number(exp.name, label, base.data), flops=get('flops')['mean'], hours=get('hours')['mean'], n=done[0]['n'] if done else None))
     t = pd.DataFrame(out).set_index('label')
     sds = t.sd.dropna()
@@ -149,6 +149,7 @@ def results_table(
 
 # %% ../nbs/67_statistics.ipynb #67a010
 def _pct(x, sign=''): return f'{100*x:{sign}.2f}'
+def _num(x): return '' if np.isnan(x) else f'{x:.2f}'
 
 def show_table(
     t:pd.DataFrame, # From `results_table`
@@ -158,10 +159,10 @@ def show_table(
         gone = 'missing' if not r.failed else f'failed ({r.failed:.0f})'
         return {'runs': f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else ''),
             'accuracy %': gone if not r.done else _pct(r.accuracy) + (f' ± {_pct(r.sd)}' if r.done>1 else ''), '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
-            'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _pct(r.macro) if r.done else '', 'last epoch %': _pct(r.last_epoch) if r.done else '',
+            'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _pct(r.macro) if r.done else '', 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else f'{_pct(r.difference, "+")} [{_pct(r.diff_lo, "+")}, {_pct(r.diff_hi, "+")}]' if r.paired_seeds else 'missing',
             'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper, test %': _pct(r.paper) if not np.isnan(r.paper) else '',
-            'GFLOP a face': f'{r.flops/1e9:.2f}' if not np.isnan(r.flops) else '', 'hours a run': f'{r.hours:.2f}' if r.done else ''}
+            'GFLOP a face': _num(r.flops/1e9), 'hours a run': f'{r.hours:.2f}' if r.done else ''}
     out = pd.DataFrame([row(r) for r in t.itertuples()], index=t.index)
     return out.loc[:, [c for c in out if (out[c]!='').any()]]
 
