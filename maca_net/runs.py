@@ -425,12 +425,11 @@ def _in_words_of(faces, labels):
         if len(like)>1: raise ValueError(f'class {c!r} of the data may be {" or ".join(map(repr, like))} of the run: rename it to one of them')
         return like[0] if like else None
     names = {c: find(c) for c in faces.vocab}
-    if odd := [c for c,l in names.items() if l is None]:
-        keep = ~faces.df.label.isin(odd)
-        if not keep.any(): raise ValueError(f'the run knows {labels}, the data {faces.vocab}: nothing in common')
-        warnings.warn(f'the run does not know {odd}: {int((~keep).sum())} images left out')
-        faces = faces.take(keep)
-    else: faces = faces.take(np.ones(len(faces), bool))
+    odd = [c for c,l in names.items() if l is None]
+    keep = ~faces.df.label.isin(odd)
+    if not keep.any(): raise ValueError(f'the run knows {labels}, the data {faces.vocab}: nothing in common')
+    if odd: warnings.warn(f'the run does not know {odd}: {int((~keep).sum())} images left out')
+    faces = faces.take(keep)
     if list(names.values())!=labels: faces.votes = None
     faces.df['label'],faces.vocab = faces.df.label.map(names),list(labels)
     return faces
