@@ -112,11 +112,17 @@ class AFCLoss(LossTerm):
     @torch.no_grad()
     def _wen(self):
         if self.preset.centers_rule!='wen': return
-        x,y,c = self.learn.features.detach().float(),hard_targets(self.yb[0]).long(),self.store.centers
-        n,total = torch.bincount(y, minlength=len(c)).to(c.dtype),torch.zeros_like(c).index_add_(0, y, x.to(c.dtype))
+        c = self.store.centers
+        w = _shares(self.yb[0], len(c))
+        n,total = w.sum(0),w.T@self.learn.features.detach().float().as_subclass(torch.Tensor)
         if num_distrib()>1:
             for t in (n, total): torch.distributed.all_reduce(t)          # no gradient keeps these centres the same in all processes
         c.sub_(self.wen_rate*(n[:,None]*c - total)/(1+n)[:,None])
+
+def _shares(y, n_out):
+    "How much of each image is of each class: votes as they are, a class number as 1 of it"
+    y = y.as_subclass(torch.Tensor)
+    return y.float() if y.ndim==2 else F.one_hot(y.long(), n_out).float()
 
 @torch.no_grad()
 def class_means(learn):
@@ -131,8 +137,7 @@ def class_means(learn):
             if on_fused: x = model(xb)[1]
             else:
                 with model.autocast(xb): x = model.forward_features(xb).float().mean((2,3))
-            yb = yb.as_subclass(torch.Tensor)
-            w = yb.float() if yb.ndim==2 else F.one_hot(yb.long(), len(s)).float()
+            w = _shares(yb, len(s))
             s += w.T@x.as_subclass(torch.Tensor); n += w.sum(0)
     finally:
         for k,v in model.named_buffers(): v.copy_(bufs[k])

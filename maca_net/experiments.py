@@ -228,7 +228,7 @@ def plan(
     "The runs of an experiment in the order in which they are run"
     return [(label, cell_config(base or RunConfig(), opts, s)) for s in _seeds(seeds) for label,opts in experiment.cells.items()]
 
-def _seeds(seeds): return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+def _seeds(seeds): return list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
 
 def run_one(
     store, # Path of the store

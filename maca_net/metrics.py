@@ -34,6 +34,7 @@ def scores(
     if probs.shape!=(len(targs), len(vocab)): raise ValueError(f'probs is {probs.shape}, expected {(len(targs), len(vocab))}')
     if not len(targs): raise ValueError('no predictions to score')
     if not np.isfinite(probs).all(): raise ValueError('probs holds NaN or infinity: the model diverged')
+    if (probs<0).any() or (np.abs(probs.sum(1)-1)>.01).any(): raise ValueError('probs are no probabilities: rows of numbers >= 0 that add up to 1 (softmax of the logits)')
     pred,ks = probs.argmax(1),np.arange(len(vocab))
     conf = skm.confusion_matrix(targs, pred, labels=ks)
     there = ks[conf.sum(1)>0]                       # a class without an example has no accuracy

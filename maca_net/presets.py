@@ -46,6 +46,7 @@ class Preset:
         if self.n_heads!=int(self.n_heads) or self.n_heads<0: raise ValueError(f'n_heads is a whole number >= 0, not {self.n_heads!r}')
         for k in 'au':
             if not getattr(self, k)>=0: raise ValueError(f'{k} is a weight >= 0, not {getattr(self, k)!r}')
+        if self.inter=='margin' and self.centers_rule=='wen': raise ValueError("inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: choose sgd, or another inter")
         if self.u and not self.n_heads: raise ValueError('u > 0 asks for the MI loss, which needs heads: set n_heads, or u=0')
 
 # %% ../nbs/05_presets.ipynb #48e3d288
