@@ -103,7 +103,7 @@ def make_report(
     if not (store/'rows').is_dir(): raise ValueError(f'{store} is no store: it has no folder rows')
     with needs('report', 'nbconvert', 'ipykernel'): import nbconvert, ipykernel
     for nb in report_notebooks():
-        r = subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--execute', '--no-input', '--output-dir', str(out), str(nb)], env={**os.environ, 'MACA_STORE': str(store)}, capture_output=True, text=True)
+        r = subprocess.run([sys.executable, '-m', 'nbconvert', '--to', 'html', '--execute', '--no-input', '--output-dir', str(out), str(nb)], env={**os.environ, 'MACA_STORE': str(store), 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}, capture_output=True, text=True)
         if r.returncode: raise ValueError(f'{nb.name}: {(r.stderr.strip().splitlines() or ["failed"])[-1]}')
     return sorted(out.glob('paper.*.html'))
 

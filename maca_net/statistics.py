@@ -254,7 +254,8 @@ def plot_cells(
     for i,r in enumerate(t.itertuples()):
         if r.done: ax.annotate(f'n={r.done}', (100*r.accuracy, i), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
         else: ax.text(.5, i, 'failed' if r.failed else 'missing', transform=ax.get_yaxis_transform(), ha='center', va='center', color='gray')
-    if t.is_reference.any() and t.done[t.is_reference].any(): ax.axvline(100*t.accuracy[t.is_reference].iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
+    ref = t[t.is_reference & t.done.gt(0)]
+    if len(ref) and ref.index[0]==t.index[t.is_reference][0]: ax.axvline(100*ref.accuracy.iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
     ax.set(yticks=y, yticklabels=t.index, ylim=(len(t)-.4, -.8), xlabel='validation accuracy, %')
     ax.margins(x=.08)
     ax.set_title(f"{t.attrs['title']}\n{t.attrs['scale']}", fontsize=9, wrap=True)
