@@ -109,7 +109,7 @@ def reference_run(
     return cell_config(base, {**scale, 'preset': against}, seed)
 
 def _study(store, experiment, base, seeds):
-    "(experiment, scale, the store's rows by key, key of each (cell, seed), standard deviation over seeds, pooled over the cells)"
+    "What both tables begin with: (experiment, scale, the store's rows by key, key of each (cell, seed), standard deviation over seeds, pooled over the cells)"
     exp,base = get_experiment(experiment),base or RunConfig()
     have = {r['key']: r for r in store.rows().to_dict('records')}
     keys = {(l, c.seed): run_key(c) for l,c in plan(exp, base, seeds)}
