@@ -63,6 +63,8 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {'plain': dict(preset='plain', arch='resnet18'), 'AFC': dict(preset='plain', arch='resnet18', a=1.)}),
     Experiment('map_size', 'The gain of MHCA against the size of the last map', {f'{p}, {what}': dict(preset=p, **opts)
         for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1))) for p in ('plain', 'paper')}),
+    Experiment('sizes', 'What a larger image gives recommended, and what it costs', {f'{px} px{what}': dict(preset='recommended', size=px, last_stride=stride)
+        for px,stride,what in ((64, 1, ', last stride 1'), (64, 2, ''), (96, 2, ''), (128, 2, ''))}),
     Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {l: dict(preset=p) for l,p in (('plain', 'plain'), ('DAN', 'dan'), ('MACA-Net', 'paper'), ('recommended', 'recommended'))}),
     Experiment('candidates', 'What may earn its place in the preset recommended; wants FERPlus, for its votes', _candidates()),
     Experiment('readings', 'Every reading of an unclear equation, one at a time, around paper', _one_at_a_time()),
@@ -98,11 +100,12 @@ def scale_text(
 )->str:
     "A scale in words: the data, what makes it large or small, and every other option that is not at its default"
     cells = list(experiment.cells.values()) if experiment else [{}]
-    but = set.intersection(*map(set, cells))
-    base = replace(base, **{k: cells[0][k] for k in but if all(c[k]==cells[0][k] for c in cells)})
+    theirs = set.intersection(*({*c, *RECIPES.get(c.get('preset'), ())} for c in cells))
+    base = replace(base, **{k: cells[0][k] for k in theirs if len({c.get(k) for c in cells})==1 and k in cells[0]})
     own = {p: ', '.join(f'{k} {v}' for k,v in RECIPES[p].items()) for p in {c.get('preset') for c in cells} & set(RECIPES)}
-    rest = ', '.join(f'{f.name} {getattr(base, f.name)}' for f in fields(base) if f.name not in (*_SAID, *but) and getattr(base, f.name)!=_DEFAULTS[f.name])
-    return f'{base.data}{f" ({base.rule})" if base.data=="ferplus" else ""}: {scale_name(base)}' + (f'; {rest}' if rest else '') + ''.join(f'; {p} by its own recipe: {r}' for p,r in own.items())
+    rest = ', '.join(f'{f.name} {getattr(base, f.name)}' for f in fields(base) if f.name not in (*_SAID, *theirs) and getattr(base, f.name)!=_DEFAULTS[f.name])
+    name = scale_name(base) if len({c.get('size') for c in cells})==1 else scale_name(base).replace(f', {base.size} px', '')
+    return f'{base.data}{f" ({base.rule})" if base.data=="ferplus" else ""}: {name}' + (f'; {rest}' if rest else '') + ''.join(f'; {p} by its own recipe: {r}' for p,r in own.items())
 
 # %% ../nbs/65_experiments.ipynb #b48d8c83
 _WHERE = ('path', 'device', 'pixel_baseline')      # options that decide where a run happens or what else is printed, not what it is

@@ -168,6 +168,8 @@ def results_table(
 def _pct(x, sign=''): return f'{100*x:{sign}.2f}'
 def _num(x): return '' if np.isnan(x) else f'{x:.2f}'
 
+def _filled(t): return t.loc[:, (t!='').any()]
+
 def _points(r):
     if r.paired_seeds: return f'{_pct(r.difference, "+")} [{_pct(r.diff_lo, "+")}, {_pct(r.diff_hi, "+")}]'
     return 'predictions lost' if r.lost_seeds else 'failed' if r.failed_seeds else 'missing'
@@ -184,8 +186,7 @@ def show_table(
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else _points(r) + (f' (n = {r.paired_seeds})' if 0<r.paired_seeds<r.done else ''),
             'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
             'GFLOP a face': _num(r.flops/1e9), 'hours a run': f'{r.hours:.2f}' if r.done else ''}
-    out = pd.DataFrame([row(r) for r in t.itertuples()], index=t.index)
-    return out.loc[:, [c for c in out if (out[c]!='').any()]]
+    return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
 
 def power_note(
     t:pd.DataFrame, # From `results_table` or `cell_differences`
@@ -241,7 +242,7 @@ def show_differences(t:pd.DataFrame)->pd.DataFrame:
         return {'points': _points(r), '95 % over seeds': f'{_pct(r.seeds_lo, "+")} to {_pct(r.seeds_hi, "+")}' if r.paired_seeds>1 else '', 'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
             'p': f'{r.p:.2g}' if r.paired_seeds else '', **({f'p of {n} (Holm)': f'{r.p_holm:.2g}' if r.paired_seeds else ''} if n>1 else {}),
             'paper, points': _pct(r.paper, '+') if not np.isnan(r.paper) else '', 'so': r.verdict}
-    return pd.DataFrame([row(r) for r in t.itertuples()], index=t.index)
+    return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
 
 def plot_cells(
     t:pd.DataFrame, # From `results_table`
