@@ -450,6 +450,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'maca_net.losses.total_correlation': ('losses.html#total_correlation', 'maca_net/losses.py')},
             'maca_net.metrics': { 'maca_net.metrics.cluster_scores': ('metrics.html#cluster_scores', 'maca_net/metrics.py'),
                                   'maca_net.metrics.ece': ('metrics.html#ece', 'maca_net/metrics.py'),
+                                  'maca_net.metrics.head_scores': ('metrics.html#head_scores', 'maca_net/metrics.py'),
                                   'maca_net.metrics.scores': ('metrics.html#scores', 'maca_net/metrics.py')},
             'maca_net.models': { 'maca_net.models.CenteredLinear': ('models.html#centeredlinear', 'maca_net/models.py'),
                                  'maca_net.models.CenteredLinear.__init__': ('models.html#centeredlinear.__init__', 'maca_net/models.py'),

@@ -246,7 +246,7 @@ def run_one(
             if not store.has(key): store.add(key, *_row(store, key, cfg))
     except Timeout: print(f'{key} is held by another process')
 
-_KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters',
+_KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads',
     'chosen_epoch', 'parameters', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
 
 def _row(store, key, cfg):

@@ -28,17 +28,18 @@ def class_color(name, i=0):
 def get_features(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
-    kind:str='features', # 'features': GAP of the backbone, on which AFC acts; 'fused': what the classifier sees
+    kind:str='features', # 'features': GAP of the backbone, on which AFC acts; 'heads': each head's outputs, on which MI acts; 'fused': what the classifier sees
     max_n:int=2000, # At most so many faces
-): # n x C features, n class numbers
-    "Features of the faces in `dl`, the model in eval mode"
+): # n x C features (n x H x C of heads), n class numbers
+    "Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a model without"
     dl,model = dl or learn.dls.valid,get_model(learn.model)
-    if kind not in ('features', 'fused'): raise ValueError(f"kind is 'features' or 'fused', not {kind!r}")
+    kinds = dict(features=lambda m: m.mean((2,3)), heads=model.forward_heads, fused=partial(model.forward_head, pre_logits=True))
+    if kind not in kinds: raise ValueError(f"kind is {', '.join(kinds)}, not {kind!r}")
+    if kind=='heads' and model.heads is None: raise ValueError('this model has no attention heads (preset plain)')
     model.eval()
     fs,ys,n = [],[],0
     for xb,yb in dl:
-        fmap = model.forward_features(xb)
-        fs.append((fmap.mean((2,3)) if kind=='features' else model.forward_head(fmap, pre_logits=True)).float().cpu().as_subclass(torch.Tensor))
+        fs.append(kinds[kind](model.forward_features(xb)).float().cpu().as_subclass(torch.Tensor))
         ys.append(hard_targets(yb).cpu().as_subclass(torch.Tensor)); n += len(xb)
         if n>=max_n: break
     return torch.cat(fs).numpy()[:max_n],torch.cat(ys).numpy()[:max_n]

@@ -218,6 +218,7 @@ def _train_run(cfg, out, faces, figures):
     valid = dls.faces.only('valid')
     feats,target = get_features(learn, max_n=len(valid))[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
     res['clusters'],z = cluster_scores(feats, target),tsne_points(feats)
+    if learn.model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads', max_n=len(valid))[0])
     with atomic_path(out/'valid_predictions.npz') as tmp:
         np.savez_compressed(tmp, probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target, seen=valid.df.seen_in_train.to_numpy(bool), tsne=z,
                             **({} if valid.votes is None else dict(votes=valid.votes)))
