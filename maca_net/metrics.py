@@ -69,7 +69,7 @@ def cluster_scores(
     return dict(silhouette=float(skm.silhouette_score(x, y)) if 1<len(ks)<len(x) else None, knn_accuracy=knn,
         intra=intra, inter=inter, intra_inter=intra/inter if inter else None)
 
-# %% ../nbs/04_metrics.ipynb #5ec5562b
+# %% ../nbs/04_metrics.ipynb #4f4851c1
 def head_scores(
     heads:np.ndarray, # n x H x C, the heads' outputs for n faces
 )->dict: # variance, between_faces
