@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PAPER', 'mean_interval', 'paired', 'mcnemar', 'holm', 'bootstrap_difference', 'seen_by_images', 'seen_by_seeds',
            'paper_number', 'reference_run', 'results_table', 'show_table', 'power_note', 'asked', 'verdict',
-           'cell_differences', 'show_differences', 'plot_cells']
+           'cell_differences', 'show_differences', 'plot_cells', 'run_figures', 'show_figures']
 
 # %% ../nbs/67_statistics.ipynb #67a001
 import math, re, warnings
@@ -263,3 +263,25 @@ def plot_cells(
     if not ok.any(): ax.set_xticks([])
     else: ax.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False)
     return ax
+
+# %% ../nbs/67_statistics.ipynb #67a0c1
+def run_figures(
+    store, # A `Store`
+    experiment, base, seeds, # As in `results_table`
+    pick, # A run's row, a dict without what it lacks, empty where the run is missing or failed -> a dict of figures
+)->pd.DataFrame: # Index (label, seed), of all that was planned
+    "Figures of each run of a study"
+    _,_,have,keys,_ = _study(store, experiment, base, seeds)
+    def row(k): return pick({n: v for n,v in (have[k] if _ok(have, k) else {}).items() if not (isinstance(v, float) and np.isnan(v))})
+    return pd.DataFrame([row(k) for k in keys.values()], index=pd.MultiIndex.from_tuples(keys, names=['label', 'seed']))
+
+def show_figures(
+    t:pd.DataFrame, # From `run_figures`
+    fmt:str='.3f', # Of a figure
+)->pd.DataFrame: # Text
+    "Mean ± sd over seeds, a row a cell, for people"
+    def txt(v):
+        m = mean_interval(v)
+        return 'missing' if not m['n'] else f"{m['mean']:{fmt}}" + (f" ± {m['sd']:{fmt.lstrip('+')}}" if m['n']>1 else '')
+    g = t.groupby('label', sort=False)
+    return g.agg(txt).assign(runs=g.apply(lambda d: int(d.notna().any(axis=1).sum())))
