@@ -8,7 +8,7 @@ __all__ = ['NOTE', 'MAX_MB', 'MAX_PIXELS', 'MAX_FILES', 'FIGURES', 'CSS', 'EMPTY
            'launch_app']
 
 # %% ../nbs/75_app.ipynb #cb8ba37c
-import base64, csv, html, io, json, os, tempfile
+import base64, csv, errno, html, io, json, os, socket, tempfile
 from pathlib import Path
 from PIL import Image
 from .core import *
@@ -136,7 +136,7 @@ def batch_rows(
     rows = []
     for f in progress(files):
         try: faces,err = predictor.predict(checked_image(f), detect).faces,''
-        except ValueError as e: faces,err = [],str(e)
+        except (ValueError, OSError) as e: faces,err = [],str(e)
         name = Path(f).name
         rows += [dict(image=name, face=i+1, label=o.label, probability=o.probabilities[o.label], **o.probabilities, error='') for i,o in enumerate(faces)] \
             or [dict(image=name, face='', label='', probability='', error=err or 'no face found')]
@@ -218,7 +218,7 @@ def build_app(
         try:
             im = checked_image(file)
             return picture_html(im, predictor.predict(im, detect=not cut, attention=bool(predictor.n_heads), gradcam=True))
-        except ValueError as e: return message_html('This picture cannot be used', str(e))
+        except (ValueError, OSError) as e: return message_html('This picture cannot be used', str(e))
     def many(files, cut, progress=gr.Progress()):
         files = list(files or [])
         if not files: return message_html('No pictures yet', 'Choose some first.')
@@ -247,6 +247,16 @@ def build_app(
         with gr.Tab('Limits'): gr.HTML(ethics_html(info, m), elem_id='ethics')
     return app
 
+def _check_address(host, port):
+    "Raises `OSError` or `ValueError` where nothing can be served at an address; gradio would try for minutes, and then blame the ports"
+    if port is not None and not 0<port<65536: raise ValueError(f'port is a number in 1..65535, not {port}')
+    try:
+        kind,_,_,_,where = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(kind, socket.SOCK_STREAM) as s: s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(where)
+    except OSError as e:
+        if e.errno==errno.EADDRINUSE: raise OSError(f'port {port} is taken: pass another, or none for the first that is free') from None
+        raise OSError(f'nothing can be served at {host}' + f', port {port}'*bool(port) + f' ({e.strerror}): see --host and --port') from None
+
 def launch_app(
     run, # See `build_app`
     host:str='127.0.0.1', # Who may come: 127.0.0.1 is this machine alone
@@ -256,7 +266,8 @@ def launch_app(
     block:bool=True, # Until it is stopped
     open_browser:bool=False, # And show it
 ): # The `Blocks`, with `local_url`; close it with `close()`
-    "Serve the page of a run"
+    "Serve the page of a run. Raises `OSError` where the address is not to be had"
+    _check_address(host, port)
     gr = _gradio()
     tmp = tempfile.TemporaryDirectory(prefix='maca_app_')
     os.environ['GRADIO_TEMP_DIR'] = tmp.name
@@ -264,7 +275,6 @@ def launch_app(
     app.uploads = tmp                                                   # goes when the app goes
     sans = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']
     theme = gr.themes.Soft(primary_hue='indigo', neutral_hue='slate', radius_size='lg', font=sans, font_mono=['ui-monospace', 'monospace'])
-    if port is not None and not 0<port<65536: raise ValueError(f'port is a number in 1..65535, not {port}')
     try: app.launch(server_name=host, server_port=port, share=False, inbrowser=open_browser, quiet=True, prevent_thread_lock=not block, max_file_size=f'{MAX_MB}mb',
         footer_links=[], ssr_mode=False, theme=theme, css=CSS, show_error=True)
     except OSError as e:                                                # its own words send people to a variable of the environment

@@ -15,7 +15,7 @@ from PIL import Image
 from fastprogress import fastprogress
 from .core import *
 from .datasets import *
-from .datasets import _EXT
+from .datasets import _EXT, _names
 from .presets import *
 from .runs import *
 from .export import *
@@ -218,14 +218,16 @@ def list_images(
     args, # Files, folders, patterns
     overlay=None, # Folder of drawn-over pictures: those of an earlier call are left out where it lies below a folder
 )->dict: # file -> its name below the folder or beside the pattern; where two would have the same, below the folder that holds all
-    "The pictures that arguments name, each once. Raises `FileNotFoundError` where one names none"
+    "The pictures that arguments name, each once; what is none by its name, in a folder, is told on stderr. Raises `FileNotFoundError` where one names none"
     drawn = overlay and Path(overlay).resolve()
-    out,seen = {},set()
+    out,seen,odd = {},set(),[]
     for a in args:
         root = Path(a)
         if root.is_dir():
             ours = lambda f: drawn and root.resolve() in drawn.parents and f.resolve().is_relative_to(drawn)
-            found = [(f, f.relative_to(root)) for f in sorted(root.rglob('*')) if f.suffix.lower() in _EXT and f.is_file() and not ours(f)]
+            files = [f for f in sorted(root.rglob('*')) if f.is_file() and not ours(f) and not f.name.startswith('.')]
+            found = [(f, f.relative_to(root)) for f in files if f.suffix.lower() in _EXT]
+            odd += [str(f) for f in files if f.suffix.lower() not in _EXT]
         elif root.exists(): found = [(root, root.name)]
         else: found = [(Path(f), Path(f).name) for f in sorted(glob.glob(a, recursive=True)) if Path(f).is_file()]
         if not found: raise FileNotFoundError(f'{a}: no picture there')
@@ -234,6 +236,7 @@ def list_images(
     if len(set(out.values()))<len(out):
         top = os.path.commonpath([f.parent for f in seen])
         out = {f: str(Path(f).resolve().relative_to(top)) for f in out}
+    if odd: print(f'{len(odd)} files are no pictures by their name and are left out: {_names(odd)}', file=sys.stderr)
     return out
 
 _MARK = b'drawn by maca_predict'

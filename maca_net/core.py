@@ -36,6 +36,8 @@ def sort_vocab(
     return sorted(set(names), key=key)
 
 # %% ../nbs/00_core.ipynb #f81daf37
+_UMASK = os.umask(0); os.umask(_UMASK)      # it can be read only by setting it
+
 @contextmanager
 def atomic_path(
     path, # Where the finished file shall stand
@@ -47,7 +49,7 @@ def atomic_path(
     os.close(fd)
     try:
         yield Path(tmp)
-        os.chmod(tmp, 0o644)   # mkstemp's 0600 would hide a shared result from everyone else
+        os.chmod(tmp, 0o666 & ~_UMASK)   # as any new file; mkstemp's 0600 would hide a shared result
         with open(tmp, 'rb') as f: os.fsync(f.fileno())    # on the disk before it gets its name: a power cut leaves the old file or the new one
         os.replace(tmp, path)
     finally: Path(tmp).unlink(missing_ok=True)

@@ -352,7 +352,7 @@ def read_subset_list(
     return found
 
 # %% ../nbs/03_datasets.ipynb #4d925675
-_EXT = {'.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'}
+_EXT = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'}
 _SPLIT_DIRS = dict(train='train', training='train', valid='valid', val='valid', validation='valid', test='test')
 
 def read_folder(

@@ -256,9 +256,9 @@ def _row(store, key, cfg):
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)
     except FloatingPointError as e: return dict(row, error=str(e).splitlines()[-1].strip(), finished=_now()),None      # it diverged: that is a result
-    res,p = _read(out/'metrics.json'),dict(np.load(out/'valid_predictions.npz'))
+    res,p,log = _read(out/'metrics.json'),dict(np.load(out/'valid_predictions.npz')),pd.read_csv(out/'history.csv')
     p['names'] = np.array((out/'valid_names.txt').read_text(**NAMES).split('\n')[:-1])
-    return dict(row, **{k: res[k] for k in _KEEP if k in res and k!='weights'}, weights_info=res['weights'], last_accuracy=res['last']['accuracy'], finished=_now()),p
+    return dict(row, **{k: res[k] for k in _KEEP if k in res and k!='weights'}, history={k: log[k].tolist() for k in ('train_loss', 'valid_ce', 'accuracy')}, weights_info=res['weights'], last_accuracy=res['last']['accuracy'], finished=_now()),p
 
 def _now(): return datetime.now(timezone.utc).isoformat(timespec='seconds')
 

@@ -115,7 +115,7 @@ def export_run(
     meta = metadata(info)
     file = Path(file) if file else _beside(run, FORMATS[format])
     if file.suffix!=FORMATS[format]: raise ValueError(f'{file}: a file of format {format} ends in {FORMATS[format]}')
-    if file.resolve() in {Path(run).resolve(), *(o.resolve() for o in Path(run).glob('*.safetensors') if o.stem in ('model', 'last'))}: raise ValueError(f'{file} is what would be exported: choose another name')
+    if file.resolve()==Path(run).resolve() or file.name in ('model.safetensors', 'last.safetensors') and (file.resolve().parent/'config.json').is_file(): raise ValueError(f'{file} holds the weights of a run: choose another name')
     net,write = FaceClassifier(model, info['stats'], info['grey']),dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
     with TemporaryDirectory() as d:
         made = Path(d)/file.name

@@ -135,11 +135,13 @@ def find_faces(
     im:Image.Image, # RGB
     longest=(240, 1024), # The longest side at which faces are looked for: at least, at most
 )->Detected: # In the pixels of `im`, largest face first
-    "All faces of a picture"
+    "All faces of a picture. Raises `ValueError` where the detector fails"
     k = min(max(max(im.size), longest[0]), longest[1])/max(im.size)
     small = im if k==1 else im.resize([max(round(s*k), 1) for s in im.size], Image.Resampling.BILINEAR, reducing_gap=2.)
     if min(small.size)<24: return _detected([])                    # too thin to hold a face
-    d = _checked(detector(np.asarray(small)))
+    try: found = detector(np.asarray(small))
+    except Exception as e: raise ValueError(f'the detector failed on this picture ({type(e).__name__}: {(str(e).strip().splitlines() or [""])[-1]})') from e
+    d = _checked(found)
     scale = np.array(im.size)/np.array(small.size)
     boxes = (d.boxes.reshape(-1,2,2)*scale).clip(0, im.size).reshape(-1,4)
     area = (boxes[:,2:]-boxes[:,:2]).prod(1)
@@ -255,8 +257,9 @@ class Predictor:
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
         self.name,self.detector,self._lock = _name(run, which),detector if detector=='mtcnn' else get_detector(detector),threading.Lock()
         if Path(run).suffix in ('.onnx', '.xml'):
+            if device not in (None, 'cpu') or which!='model': raise ValueError(f'{run} holds one model and computes on the CPU: leave device and which out')
             net = ExportedModel(run)
-            if not net.metadata: raise ValueError(f'{run} does not say what its outputs are: pass a file that maca_export wrote')
+            if lacks := {'labels', 'size', 'resize', 'frame'}-set(net.metadata): raise ValueError(f'{run} does not say its {", ".join(sorted(lacks))}: pass a file that maca_export wrote')
             self.model,self.info,self.device,meta = None,None,torch.device('cpu'),net.metadata
             self._probs = lambda xb: torch.from_numpy(net(xb.numpy()))
             self._source,self._grey,self._stats = tuple(meta['resize'][0]),False,STATS['none']          # the file does the rest

@@ -24,12 +24,16 @@ def class_color(name, i=0):
     return COLORS.get(canonical_name(name), plt.get_cmap('tab20')(i%20))
 
 # %% ../nbs/50_interpret.ipynb #b3b55dda
+def _spread(n, max_n):
+    "Numbers of at most `max_n` of `n` faces, evenly spread: the first ones may all be of one class"
+    return np.linspace(0, n-1, min(n, max_n or n)).round().astype(int)
+
 @torch.no_grad()
 def get_features(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
     kind:str='features', # 'features': GAP of the backbone, on which AFC acts; 'heads': each head's outputs, on which MI acts; 'fused': what the classifier sees
-    max_n:int=2000, # At most so many faces
+    max_n:int=None, # At most so many faces, evenly spread; None: all
 ): # n x C features (n x H x C of heads), n class numbers
     "Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a model without"
     dl,model = dl or learn.dls.valid,get_model(learn.model)
@@ -37,18 +41,23 @@ def get_features(
     if kind not in kinds: raise ValueError(f"kind is {', '.join(kinds)}, not {kind!r}")
     if kind=='heads' and model.heads is None: raise ValueError('this model has no attention heads (preset plain)')
     model.eval()
-    fs,ys,n = [],[],0
+    fs,ys = [],[]
     for xb,yb in dl:
         fs.append(kinds[kind](model.forward_features(xb)).float().cpu().as_subclass(torch.Tensor))
-        ys.append(hard_targets(yb).cpu().as_subclass(torch.Tensor)); n += len(xb)
-        if n>=max_n: break
-    return torch.cat(fs).numpy()[:max_n],torch.cat(ys).numpy()[:max_n]
+        ys.append(hard_targets(yb).cpu().as_subclass(torch.Tensor))
+    f,y = torch.cat(fs).numpy(),torch.cat(ys).numpy()
+    i = _spread(len(f), max_n)
+    return f[i],y[i]
 
 # %% ../nbs/50_interpret.ipynb #b41da516
-def tsne_points(feats, max_n=2000, seed=0):
-    "t-SNE of the first `max_n` features, n x 2; only neighbourhoods mean anything in it"
-    feats = feats[:max_n]
-    return TSNE(perplexity=min(30, (len(feats)-1)/3), random_state=seed, init='pca').fit_transform(feats) if len(feats)>3 else np.zeros((0,2), np.float32)
+def tsne_points(
+    feats, # n x C features
+    max_n:int=2000, # At most so many of them, evenly spread
+    seed:int=0, # Of t-SNE
+): # (m x 2 points, which m of the features they are); none where there are fewer than 4
+    "t-SNE; only neighbourhoods mean anything in it"
+    i = _spread(len(feats), max_n) if len(feats)>3 else np.zeros(0, int)
+    return TSNE(perplexity=min(30, (len(i)-1)/3), random_state=seed, init='pca').fit_transform(feats[i]) if len(i) else np.zeros((0,2), np.float32), i
 
 def scatter_classes(
     z, # n x 2
@@ -67,14 +76,14 @@ def plot_tsne(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
     kind:str='features', # See `get_features`
-    max_n:int=2000, # At most so many faces
+    max_n:int=2000, # At most so many faces, evenly spread
     seed:int=0, # Of t-SNE
     ax=None, # Where to draw
 ):
     "t-SNE of the features (paper, Figure 7), the silhouette of the *features* in the title: t-SNE's distances mean nothing"
     f,y = get_features(learn, dl, kind, max_n)
     if len(f)<4: raise ValueError(f'{len(f)} faces are too few for t-SNE')
-    ax = scatter_classes(tsne_points(f, max_n, seed), y, learn.dls.vocab, ax)
+    ax = scatter_classes(tsne_points(f, max_n, seed)[0], y, learn.dls.vocab, ax)
     sil = silhouette_score(f, y) if 1<len(np.unique(y))<len(y) else float('nan')
     ax.set_title(f't-SNE of {len(f)} faces, {kind}; silhouette {sil:.3f}')
     ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9)

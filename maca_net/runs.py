@@ -92,6 +92,8 @@ class RunConfig:
         if self.ema is not None and not 0<=self.ema<1: raise ValueError(f'ema is a share in 0..1 (0: off), not {self.ema}')
         if not 0<=self.label_smoothing<1: raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {self.label_smoothing}')
         if self.data!='synth' and self.path is None: raise ValueError(f'data {self.data} needs a path: the folder that holds it (see data/ in the repository)')
+        if self.data=='synth' and self.path: raise ValueError(f'path {self.path}: generated faces have none; say which data lie there, data ferplus, rafdb or folder')
+        if self.data!='rafdb' and self.labels: raise ValueError(f'labels {self.labels}: a label list is for rafdb, not for {self.data}')
         if self.data!='ferplus' and self.target=='votes': raise ValueError(f'target votes needs FERPlus: {self.data} has no votes')
         self.get_preset()
     def get_preset(self):
@@ -216,16 +218,16 @@ def _train_run(cfg, out, faces, figures):
         last=last, flip={k: flipped[k] for k in FLIP_SCORES if k in flipped}, **identity(info), **cost)
     if linear is not None: res['linear_on_pixels'] = linear
     valid = dls.faces.only('valid')
-    feats,target = get_features(learn, max_n=len(valid))[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
-    res['clusters'],z = cluster_scores(feats, target),tsne_points(feats)
-    if learn.model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads', max_n=len(valid))[0])
+    feats,target = get_features(learn)[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
+    res['clusters'],(z,z_of) = cluster_scores(feats, target),tsne_points(feats)
+    if learn.model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads')[0])
     with atomic_path(out/'valid_predictions.npz') as tmp:
-        np.savez_compressed(tmp, probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target, seen=valid.df.seen_in_train.to_numpy(bool), tsne=z,
+        np.savez_compressed(tmp, probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target, seen=valid.df.seen_in_train.to_numpy(bool), tsne=z, tsne_of=z_of,
                             **({} if valid.votes is None else dict(votes=valid.votes)))
     write_json(out/'metrics.json', res)
     write_json(out/'config.json', info)         # a folder with config.json is a whole run
     if figures:
-        try: draw_figures(learn, out, res, probs, z)
+        try: draw_figures(learn, out, res, probs, z, z_of)
         except Exception as e: warnings.warn(f'the run is saved, but not all of its figures could be drawn: {e}')
     ckpt.file.unlink(missing_ok=True)
     return res
@@ -288,7 +290,7 @@ def eval_dl(faces, size, device, bs=128, stats=imagenet_stats):
     return dl
 
 # %% ../nbs/60_runs.ipynb #d1df5827
-def draw_figures(learn, out, res, probs, z):
+def draw_figures(learn, out, res, probs, z, z_of):
     "All figures of a run, into `out/figures`"
     fig_dir = Path(out)/'figures'
     fig_dir.mkdir(exist_ok=True)
@@ -300,7 +302,7 @@ def draw_figures(learn, out, res, probs, z):
     steps = Path(out)/'alpha_steps.csv'
     plot_curves(pd.read_csv(Path(out)/'history.csv'), pd.read_csv(steps) if steps.exists() else None); save('curves')
     faces = learn.dls.faces.only('valid')
-    ax = scatter_classes(z, faces.df.label.map(learn.dls.vocab.o2i).to_numpy()[:len(z)], learn.dls.vocab)
+    ax = scatter_classes(z, faces.df.label.map(learn.dls.vocab.o2i).to_numpy()[z_of], learn.dls.vocab)
     sil = res['clusters']['silhouette']
     ax.set_title(f't-SNE of {len(z)} faces' + (f'; silhouette of the features {sil:.3f}' if sil is not None else ''))
     ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9); save('tsne')
@@ -322,13 +324,16 @@ def load_run(
     "The model of a run, built from its config and safetensors weights; no pickle. Raises `FileNotFoundError` for what is no finished run, `ValueError` where it is damaged"
     run = Path(run)
     if which not in ('model', 'last'): raise ValueError(f'which is model (the chosen epoch) or last, not {which!r}')
-    if run.suffix=='.safetensors': w,config = run,lambda: _header(run)
+    if run.suffix=='.safetensors':
+        if which!='model': raise ValueError(f'{run} holds one model: which={which} is for the folder of a run')
+        w,config = run,lambda: _header(run)
     elif not (run/'config.json').is_file(): raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote, or a .safetensors file exported from one')
     else: w,config = run/f'{which}.safetensors',lambda: json.loads((run/'config.json').read_text(encoding='utf-8'))
     if not w.is_file(): raise FileNotFoundError(f'{w} is missing')
     try:
         info = config()
         cfg = info['config']
+        for k in ('source_size', 'grey', 'stats', 'data', 'code'): info[k]          # what is read later on
         model = MACANet(len(info['labels']), cfg['arch'], preset=Preset(**info['preset']), stem=cfg['stem'], last_stride=cfg['last_stride'])
         dev = pick_device(device)
         model.precision = pick_precision('auto' if cfg['precision']=='fp16' and dev.type!='cuda' else cfg['precision'], dev)
@@ -365,9 +370,9 @@ def evaluate_run(
 )->dict: # The scores, and what they were taken on
     "Score a run's model on a split. Raises `ValueError` where split or classes do not fit"
     model,info = load_run(run_dir, device, which)
-    cfg = run_config(info, path)
-    own = data in (None, cfg.data)
-    if not own: cfg = replace(cfg, data=data, path=path, rule='majority', target=None, labels=None)
+    own = data in (None, info['config']['data'])
+    cfg = run_config(info, path) if own else RunConfig(**dict(info['config'], data=data, path=path, rule='majority', target=None, labels=None))
+    if rule and cfg.data!='ferplus': raise ValueError(f'rule {rule}: a label rule is for ferplus, not for {cfg.data}')
     if cfg.data=='synth' and split=='test':                       # faces of another seed: none of them was trained on
         faces = read_data(replace(cfg, synth_seed=cfg.synth_seed+1000))
         faces.df['split'] = 'test'

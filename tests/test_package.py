@@ -133,7 +133,7 @@ def test_rafdb_published_counts(tmp_path):
 def test_wheel_holds_the_package(tmp_path):
     src = tmp_path/'src'
     shutil.copytree(ROOT, src, symlinks=True, ignore=shutil.ignore_patterns('.venv', '.git', 'runs', 'build', 'dist', '*.egg-info'))
-    run(sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '-w', tmp_path/'dist', src)
+    run(sys.executable, '-m', 'build', '-o', tmp_path/'dist', src)                       # as a release: the wheel from the source distribution
     whl, = (tmp_path/'dist').glob('*.whl')
     assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in zipfile.ZipFile(whl).namelist())         # what maca_lab report executes
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)
