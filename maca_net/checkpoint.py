@@ -19,7 +19,7 @@ def rng_state(dls):
     "The state of all random generators, as tensors and plain Python"
     kind,keys,*rest = np.random.get_state()
     return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype(np.int64)), *rest], torch=torch.get_rng_state(),
-        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], loaders=[dl.rng.getstate() for dl in dls.loaders])
+        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None, loaders=[dl.rng.getstate() for dl in dls.loaders])
 
 def set_rng_state(dls, state):
     "Put all random generators back to what `rng_state` returned"
@@ -28,6 +28,7 @@ def set_rng_state(dls, state):
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
     if len(state['cuda'])==torch.cuda.device_count(): torch.cuda.set_rng_state_all(state['cuda'])
+    if state['mps'] is not None and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
     for dl,s in zip(dls.loaders, state['loaders']): dl.rng.setstate(_plain_tuple(s))
 
 # %% ../nbs/45_checkpoint.ipynb #d938cf4b
@@ -61,7 +62,7 @@ class Checkpoint(Callback):
             rec.log,rec.start_epoch = L(self.epoch, *s['recorder']['values'][self.epoch]),time.time()
             if hasattr(self.learn, 'progress'): self.learn.progress.before_epoch()          # the bar starts with the first epoch
             raise CancelEpochException
-        rec.lrs,rec.losses,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k] for k in ('lrs', 'losses', 'count', 'val'))
+        rec.lrs,rec.losses,rec.iters,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k] for k in ('lrs', 'losses', 'iters', 'count', 'val'))
         self.learn.train_iter,self.seconds,self.saved = s['train_iter'],s['seconds'],None
         if s['grads']:
             self._accumulation().count = s['grads']['count']
@@ -87,12 +88,14 @@ class Checkpoint(Callback):
         state = dict(key=self.key, epoch=self.epoch, n_epoch=self.n_epoch, train_iter=self.learn.train_iter, seconds=self.elapsed(),
             model=get_model(self.model).state_dict(), rng=rng_state(self.dls),
             opt=dict(state=[dict(self.opt.state[p]) for p in self.opt.all_params().itemgot(0)], hypers=[{k: num(v) for k,v in h.items()} for h in self.opt.hypers]),
-            recorder=dict(values=[[num(v) for v in row] for row in rec.values], lrs=[num(o) for o in rec.lrs], losses=[_bare(o) for o in rec.losses],
+            recorder=dict(values=[[num(v) for v in row] for row in rec.values], lrs=[num(o) for o in rec.lrs], losses=[_bare(o) for o in rec.losses], iters=list(rec.iters),
                 count=rec.smooth_loss.count, val=_bare(val)),
             grads=grads, scaler=getattr(self.learn, 'scaler', None) and self.learn.scaler.state_dict(),
             callbacks={type(cb).__name__: {k: _bare(getattr(cb, k)) for k in cb.state_attrs} for cb in self.learn.cbs if hasattr(cb, 'state_attrs')})
         if not rank_distrib():
-            with atomic_path(self.file) as tmp: torch.save(state, tmp)
+            try:
+                with atomic_path(self.file) as tmp: torch.save(state, tmp)
+            except RuntimeError as e: raise OSError(f'{self.file} cannot be written ({str(e).splitlines()[0]}): is the disk full?') from e
 
 def _bare(o):
     "A tensor of torch's own class on its own, so that the file needs no class of fastai"

@@ -8,7 +8,7 @@ __all__ = ['stop_on_term', 'train_parser', 'default_out', 'maca_train', 'changed
            'app_parser', 'maca_app']
 
 # %% ../nbs/80_cli.ipynb #95ed93dd
-import argparse, contextlib, csv, glob, io, json, os, signal, sys, threading, warnings
+import argparse, contextlib, csv, glob, io, json, os, signal, sys, threading, torch, warnings
 from dataclasses import asdict, fields
 from pathlib import Path
 from PIL import Image
@@ -55,6 +55,7 @@ def _guard(parser, f):
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); parser.exit(1)     # whoever reads, `head` say, has enough
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
         parser.exit(2, f'{parser.prog}: error: {(str(e).splitlines() or [type(e).__name__])[-1].strip()}\n')      # fastai puts the event that failed before
+    except torch.OutOfMemoryError as e: parser.exit(2, f'{parser.prog}: error: the device has too little memory ({str(e).splitlines()[0]}): choose a smaller --bs, with --accumulate, or --checkpointing\n')
     except KeyboardInterrupt: parser.exit(130, f'\n{parser.prog}: stopped\n')
 
 def stop_on_term():
@@ -225,7 +226,7 @@ def list_images(
         root = Path(a)
         if root.is_dir():
             ours = lambda f: drawn and root.resolve() in drawn.parents and f.resolve().is_relative_to(drawn)
-            files = [f for f in sorted(root.rglob('*')) if f.is_file() and not ours(f) and not f.name.startswith('.')]
+            files = [f for f in visible_files(root) if not ours(f)]
             found = [(f, f.relative_to(root)) for f in files if f.suffix.lower() in _EXT]
             odd += [str(f) for f in files if f.suffix.lower() not in _EXT]
         elif root.exists(): found = [(root, root.name)]

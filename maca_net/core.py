@@ -50,7 +50,7 @@ def atomic_path(
     try:
         yield Path(tmp)
         os.chmod(tmp, 0o666 & ~_UMASK)   # as any new file; mkstemp's 0600 would hide a shared result
-        with open(tmp, 'rb') as f: os.fsync(f.fileno())    # on the disk before it gets its name: a power cut leaves the old file or the new one
+        with open(tmp, 'r+b') as f: os.fsync(f.fileno())    # on the disk before it gets its name: a power cut leaves the old file or the new one
         os.replace(tmp, path)
     finally: Path(tmp).unlink(missing_ok=True)
 

@@ -120,7 +120,7 @@ class FaceReader:
         if isinstance(o, (str, Path)): o = open_image(o)
         elif not isinstance(o, (Image.Image, Tensor)): raise TypeError(f'an image is a path, PIL image or uint8 array, not {type(o).__name__}')
         if isinstance(o, Tensor): o = PILImage.create(o)
-        im = o.convert('RGB')
+        im = upright(o)
         return PILImage.create(im if im.size==self.size[::-1] else im.resize(self.size[::-1], Image.Resampling.BILINEAR))
     def __getstate__(self): return dict(faces=None, size=self.size)
 
@@ -159,7 +159,7 @@ def face_dls(
     balance:str=None, # 'sampling' draws each class equally often, 'loss' weights cross-entropy; None: as the data are
     device=None, # Where the batches go
     workers:int=0, # Processes that read items where the images do not fit in memory
-    memory:float=4e9, # Bytes that they may take there
+    memory:float=4e9, # Bytes that they may take there; images of one size are there already, see `Faces.images`
 )->DataLoaders:
     "fastai `DataLoaders` of the train and valid images; test images stay out. Raises `ValueError` where one of the two is missing, or for an argument that does not fit"
     if augment not in AUGMENTS: raise ValueError(f'augment is one of {", ".join(AUGMENTS)}, not {augment!r}')

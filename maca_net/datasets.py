@@ -6,7 +6,7 @@
 __all__ = ['PUBLISHED', 'FERPLUS_RULES', 'LICENCES', 'FRAMES', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage',
            'WrongSize', 'DuplicateName', 'DuplicatePixels', 'CountDiffers', 'NoLabel', 'NotAFace', 'Faces', 'upright',
            'open_image', 'mark_seen', 'audit', 'stratified_split', 'ferplus_label', 'read_ferplus', 'read_rafdb_list',
-           'read_rafdb', 'read_subset_list', 'read_folder', 'read_synth', 'Frame', 'write_layout']
+           'read_rafdb', 'read_subset_list', 'visible_files', 'read_folder', 'read_synth', 'Frame', 'write_layout']
 
 # %% ../nbs/03_datasets.ipynb #f4178e64
 import warnings, hashlib, io, math
@@ -114,14 +114,16 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
         try: a = np.asarray(open_image(p, mode))
         except OSError: return None,None
         return a,hashlib.blake2b(a.tobytes() + str(a.shape).encode(), digest_size=16).hexdigest()
-    arrays,hashes,used = [],[],0
+    arrays,hashes,shapes,used,kept = [],[],set(),0,True
     with ThreadPoolExecutor() as ex:
         it = ex.map(read, faces.df.path)
         if progress and len(faces)>5000: it = with_bar(it, total=len(faces))
         for a,h in it:
-            used += 0 if a is None else a.nbytes
-            arrays.append(a if a is None or used<memory else a.shape[:2])    # past the limit only the shape is kept
-            hashes.append(h)
+            if a is not None:
+                shapes.add(a.shape[:2]); used += a.nbytes
+                if used>=memory or size is None and len(shapes)>1: memory,a = 0,a.shape[:2]      # they will not be kept together: of each only its shape
+                if memory==0 and kept: arrays,kept = [o if o is None else np.shape(o)[:2] if isinstance(o, np.ndarray) else o for o in arrays],False
+            arrays.append(a); hashes.append(h)
     faces.df['pixels'] = hashes
     bad = np.array([a is None for a in arrays])
     arrays = [a for a in arrays if a is not None]
@@ -355,6 +357,12 @@ def read_subset_list(
 _EXT = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'}
 _SPLIT_DIRS = dict(train='train', training='train', valid='valid', val='valid', validation='valid', test='test')
 
+def visible_files(
+    folder, # With all below it
+)->list:
+    "The files in a folder and below it, in order, but what is hidden or lies in something hidden (`._1.png` of macOS, `.ipynb_checkpoints`)"
+    return [f for f in sorted(Path(folder).rglob('*')) if f.is_file() and not any(p.startswith('.') for p in f.relative_to(folder).parts)]
+
 def read_folder(
     path, # Folder of class folders, or of train/valid/test folders of class folders
     valid_pct:float=.2, # Share of train for validation where there is no valid folder
@@ -372,15 +380,18 @@ def read_folder(
     rows,odd = [],[]
     for d,s in parts:
         for c in sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.')):
-            for f in sorted(c.rglob('*')):
-                if f.suffix.lower() in _EXT: rows.append((str(f.relative_to(root)), s, c.name, str(f)))
-                elif f.is_file() and not f.name.startswith('.'): odd.append(str(f.relative_to(root)))
+            for f in visible_files(c):
+                name = f.relative_to(root).as_posix()
+                if f.suffix.lower() in _EXT: rows.append((name, s, c.name, str(f)))
+                else: odd.append(name)
+    loose = [str(f) for d in dict.fromkeys([root, *(d for d,_ in parts)]) for f in sorted(d.iterdir()) if f.is_file() and f.suffix.lower() in _EXT and not f.name.startswith('.')]
     if not rows: raise ValueError(f'{root} holds no images in class folders: expected such as {root}/happy/1.jpg or {root}/train/happy/1.jpg')
     df = pd.DataFrame(rows, columns=['name', 'split', 'label', 'path'])
     if known := set(df.label[df.split=='train']):
         if odd_c := set(df.label) - known: raise ValueError(f'{root}: classes {sorted(odd_c)} have no training images (known: {sorted(known)})')
     faces = Faces('folder', df, sort_vocab(df.label), None, info=dict(split_seed=split_seed, valid_pct=valid_pct))
     if len(faces.vocab)<2: raise ValueError(f'{root}: only the class {faces.vocab} found, at least two are needed')
+    if loose: faces.note(UnreadableImage, 'all', len(loose), f'folder: {len(loose)} images lie in no class folder and are left out: {_names(loose)}')
     if odd: faces.note(UnreadableImage, 'all', len(odd), f'folder: {len(odd)} files are no images by their name and are left out: {_names(odd)}')
     if 'valid' not in set(df.split) and 'train' in set(df.split):
         tr = (df.split=='train').to_numpy()

@@ -155,7 +155,7 @@ class Store:
         "Whether a process holds the run; its lock falls with it, however it ends"
         if not (self.path/'work'/f'{key}.lock').exists(): return False
         try:
-            with self.lock(key).acquire(timeout=0): return False
+            with self.lock(key).acquire(timeout=.2, poll_interval=.05): return False      # who asks holds it for a moment too
         except Timeout: return True
     def add(self, key, row, predictions=None):
         "Add a finished run: predictions first, the row last. Raises `FileExistsError` for a key that is there"
@@ -247,7 +247,7 @@ def run_one(
     except Timeout: print(f'{key} is held by another process')
 
 _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads',
-    'chosen_epoch', 'parameters', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
+    'label_list', 'images', 'chosen_epoch', 'parameters', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"
@@ -282,6 +282,7 @@ class _Workers:
             with open(log, 'a', encoding='utf-8') as f:
                 p = subprocess.Popen([sys.executable, '-c', code, str(self.store.path), json.dumps(dict(asdict(cfg), device=dev or cfg.device))], stdout=f, stderr=subprocess.STDOUT, env=self.env)
                 self.procs.add(p)
+                if self.stopped: p.terminate()
                 try: rc = p.wait()
                 finally: self.procs.discard(p)
         finally: self.free.append(dev)

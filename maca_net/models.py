@@ -182,8 +182,10 @@ class TimmBody(nn.Module):
         except ImportError: raise ImportError(f'arch {arch!r} is none of {", ".join(RESNETS)}; for timm models: pip install "maca_net[timm]"') from None
         if arch not in timm.list_models(): raise ValueError(f'arch {arch!r} is neither one of {", ".join(RESNETS)} nor known to timm: see timm.list_models()')
         if stem!='imagenet': raise ValueError(f'stem={stem!r} is for {", ".join(RESNETS)}; timm models keep their own')
-        self.net = timm.create_model(arch, num_classes=0, global_pool='', **(dict(output_stride=16) if last_stride==1 else {}))
-        with torch.no_grad(): m = self.net.eval()(torch.zeros(1,3,64,64))
+        try:
+            self.net = timm.create_model(arch, num_classes=0, global_pool='', **(dict(output_stride=16) if last_stride==1 else {}))
+            with torch.no_grad(): m = self.net.eval()(torch.zeros(1,3,64,64))
+        except Exception as e: raise ValueError(f'arch {arch!r}' + ' with last_stride=1'*(last_stride==1) + f' makes no map of a 64 px image ({type(e).__name__} {(str(e).splitlines() or [""])[0]}): choose another CNN') from e
         if m.ndim!=4: raise ValueError(f'arch {arch!r} gives no B x C x h x w map: choose a CNN')
         self.net.train()
         self.num_features = m.shape[1]

@@ -9,9 +9,10 @@ __all__ = ['FLIP_SCORES', 'RunConfig', 'data_name', 'read_data', 'pixel_baseline
 
 # %% ../nbs/60_runs.ipynb #8572c8c6
 import hashlib, io, platform, sys, warnings
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field, fields, asdict, replace
 import matplotlib.pyplot as plt
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file, load_file
 from sklearn.linear_model import LogisticRegression
@@ -93,6 +94,8 @@ class RunConfig:
         if not 0<=self.label_smoothing<1: raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {self.label_smoothing}')
         if self.data!='synth' and self.path is None: raise ValueError(f'data {self.data} needs a path: the folder that holds it (see data/ in the repository)')
         if self.data=='synth' and self.path: raise ValueError(f'path {self.path}: generated faces have none; say which data lie there, data ferplus, rafdb or folder')
+        if self.data!='ferplus' and self.rule!='majority': raise ValueError(f'rule {self.rule}: a label rule is for ferplus, not for {self.data}')
+        if self.schedule!='step' and self.step!=15: raise ValueError(f'step {self.step} is for the schedule step, not for {self.schedule}')
         if self.data!='rafdb' and self.labels: raise ValueError(f'labels {self.labels}: a label list is for rafdb, not for {self.data}')
         if self.data!='ferplus' and self.target=='votes': raise ValueError(f'target votes needs FERPlus: {self.data} has no votes')
         self.get_preset()
@@ -151,14 +154,18 @@ class RunLog(Callback):
 
 def save_weights(model, file):
     "The model's tensors as safetensors, whole or not at all"
-    with atomic_path(file) as tmp: save_file({k:v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, tmp)
+    try:
+        with atomic_path(file) as tmp: save_file({k:v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, tmp)
+    except SafetensorError as e: raise OSError(f'{file} cannot be written ({e}): is the disk full?') from e
 
 @torch.no_grad()
 def predict_probs(model, dl, flip=False):
-    "Probabilities n x K of the images in `dl`, model in eval mode; `flip`: the mean of those of each image and its mirror image"
+    "Probabilities n x K of the images in `dl`, model in eval mode; `flip`: the mean of those of each image and its mirror image. Raises `FloatingPointError` for NaN"
     model.eval()
     def probs(x): return model(x).float().softmax(-1).cpu().as_subclass(torch.Tensor)
-    return torch.cat([(probs(x)+probs(x.flip(-1)))/2 if flip else probs(x) for x,*_ in with_bar(dl)]).numpy()
+    p = torch.cat([(probs(x)+probs(x.flip(-1)))/2 if flip else probs(x) for x,*_ in with_bar(dl)]).numpy()
+    if not np.isfinite(p).all(): raise FloatingPointError('the network answers with NaN: it diverged')
+    return p
 
 FLIP_SCORES = ('accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece')      # of each face's mean with its mirror image
 
@@ -167,6 +174,21 @@ def _may_write(out):
     if (out/'config.json').exists(): raise FileExistsError(f'{out} holds a run already: choose another --out, or remove it')
     if out.is_dir() and any(not f.name.startswith('.') for f in out.iterdir()) and not (out/'checkpoint.pt').exists():        # a hidden file is what a killed process left half-written
         raise FileExistsError(f'{out} is not empty, and holds no interrupted run: choose another --out')
+
+@contextmanager
+def _alone(out):
+    "No other process writes to `out` meanwhile; what killed ones left half-written is cleared away. Raises `FileExistsError` where one is at it"
+    lock = FileLock(out/'.lock')
+    try: lock.acquire(timeout=0)
+    except Timeout: raise FileExistsError(f'{out}: another process is at this run: choose another --out') from None
+    try:
+        _may_write(out)                                         # it may have ended while the data were read here
+        for f in out.glob('.*'):
+            if f.name!='.lock': f.unlink()
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError): (out/'.lock').unlink()
 
 def _fingerprint(faces):
     "Which images these are, and what each is said to show"
@@ -179,9 +201,9 @@ def train_run(
     figures:bool=True, # Draw the figures
 )->dict|None: # The content of metrics.json; None in all but the first of several processes
     "Train, choose the epoch on validation, score, draw and save. Raises `FileExistsError` where `out` holds a run, `ValueError` where it holds part of another"
-    with redirect_stdout(io.StringIO()) if rank_distrib() else nullcontext(): return _train_run(cfg, Path(out), faces, figures)
+    with redirect_stdout(io.StringIO()) if rank_distrib() else nullcontext(), ExitStack() as held: return _train_run(cfg, Path(out), faces, figures, held)
 
-def _train_run(cfg, out, faces, figures):
+def _train_run(cfg, out, faces, figures, held):
     if not rank_distrib(): _may_write(out)
     dev = join_processes(cfg.device)
     faces = faces or read_data(cfg)
@@ -189,14 +211,16 @@ def _train_run(cfg, out, faces, figures):
     linear = pixel_baseline(faces) if cfg.pixel_baseline else None
     set_seed(cfg.seed)
     dls = face_dls(faces, cfg.size, cfg.bs, cfg.seed, cfg.augment, STATS[cfg.stats], cfg.target, cfg.balance, dev)
-    log,ckpt = RunLog(out),Checkpoint(out/'checkpoint.pt', key=json.dumps({**asdict(cfg), 'path': None, 'device': None, 'images': _fingerprint(faces)}))
+    images = _fingerprint(faces)
+    log,ckpt = RunLog(out),Checkpoint(out/'checkpoint.pt', key=json.dumps({**asdict(cfg), 'path': None, 'device': None, 'precision': pick_precision(cfg.precision, dev), 'processes': max(1, num_distrib()), 'images': images}))
     learn = maca_learner(dls, cfg.arch, cfg.get_preset(), cfg.weights, stem=cfg.stem, last_stride=cfg.last_stride, precision=cfg.precision,
                          label_smoothing=cfg.label_smoothing, checkpointing=cfg.checkpointing, compile=cfg.compile,
                          lr=cfg.lr, wd=cfg.wd, cbs=[log, ckpt] + ([EMA(cfg.ema)] if cfg.ema else []) + ([GradientAccumulation(cfg.bs*cfg.accumulate//max(1, num_distrib()))] if cfg.accumulate>1 else []))
     out.mkdir(parents=True, exist_ok=True)
+    if not rank_distrib(): held.enter_context(_alone(out))      # of several processes one writes
     if ckpt.file.exists(): print(f'{out} holds an interrupted run: going on with it')
     info = dict(config=asdict(cfg), preset=asdict(learn.preset), labels=list(dls.vocab), source_size=faces.size, grey=faces.images is not None and faces.images.ndim==3, stats=dls.stats,
-        data=dict(faces.info, rule=faces.rule, counts=counts_table(faces).to_dict(), notes=faces.notes), weights=learn.model.weights_info,
+        data=dict(faces.info, rule=faces.rule, images=images, counts=counts_table(faces).to_dict(), notes=faces.notes), weights=learn.model.weights_info,
         precision=learn.model.precision, device=str(dev), processes=max(1, num_distrib()), code=code_version(), python=platform.python_version(), torch=torch.__version__)
     fit = dict(step=partial(learn.fit_step, step=cfg.step, warmup=cfg.warmup or 0.), cosine=partial(learn.fit_cosine, warmup=cfg.warmup), one_cycle=learn.fit_one_cycle)[cfg.schedule]
     with distributed(learn): fit(cfg.epochs, cfg.lr)
@@ -258,8 +282,8 @@ def scale_name(
 def identity(info):
     "What a result is, from the content of config.json: everything that has to be named beside it"
     c = info['config']
-    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'warmup', 'augment', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
-    return dict({k: c.get(k) for k in keep}, rule=info['data']['rule'], preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
+    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'step', 'warmup', 'wd', 'augment', 'stats', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
+    return dict({k: c.get(k) for k in keep}, rule=info['data']['rule'], label_list=c['labels'] and Path(c['labels']).name, images=info['data'].get('images'), preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
         code=info['code'], synthetic=bool(info['data'].get('synthetic')), scale=scale_name(run_config(info, '')))
 
 def counts_table(faces):
@@ -377,8 +401,11 @@ def evaluate_run(
         faces = read_data(replace(cfg, synth_seed=cfg.synth_seed+1000))
         faces.df['split'] = 'test'
     else:
-        cfg = replace(cfg, rule=rule or cfg.rule, on_bad=on_bad)
+        cfg = replace(cfg, rule=rule or cfg.rule, on_bad=on_bad, labels=cfg.labels if split=='train' else None)       # a list of noisy labels is for training
         faces = read_run_data(run_dir, cfg) if own else read_data(cfg)
+        if cfg.data=='folder':
+            own = own and _validated_on(faces, run_dir)
+            if not own and faces.info.get('split_valid'): faces.df['split'] = split          # another folder that comes in one piece is scored as one
     if split not in faces.splits: raise ValueError(f'split {split} is missing in {cfg.path or cfg.data}; there is {", ".join(faces.splits)}')
     knows_train = 'train' in faces.splits
     faces = faces.only(split)
@@ -408,13 +435,19 @@ def read_run_data(
 )->Faces:
     "The data of a run, with the validation images that it had"
     faces = read_data(cfg)
-    _same_split(faces, Path(run_dir)/'valid_names.txt')
+    _same_split(faces, _valid_names(run_dir))
     return faces
 
-def _same_split(faces, file):
+def _valid_names(run_dir):
+    "Names of the images that a run validated on; none where it does not say"
+    file = Path(run_dir)/'valid_names.txt'
+    return set(file.read_text(**NAMES).split('\n')) - {''} if file.is_file() else set()
+
+def _validated_on(faces, run_dir): return bool(faces.df.name.isin(_valid_names(run_dir)).any())
+
+def _same_split(faces, names):
     "Where validation is carved out of train: the images that the run validated on, whatever has come or gone since"
-    if not faces.info.get('split_valid') or not file.is_file(): return
-    names = set(file.read_text(**NAMES).split('\n')) - {''}
+    if not faces.info.get('split_valid'): return
     was = faces.df.name.isin(names)
     if not was.any(): return                                      # other images altogether
     if (n := len(names)-int(was.sum())): warnings.warn(f'{n} of the {len(names)} images that the run validated on are missing', MissingImage)

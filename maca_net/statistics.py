@@ -113,6 +113,7 @@ def _study(store, experiment, base, seeds):
     exp,base = get_experiment(experiment),base or RunConfig()
     have = {r['key']: r for r in store.rows().to_dict('records')}
     keys = {(l, c.seed): run_key(c) for l,c in plan(exp, base, seeds)}
+    if len(of := {have[k]['images'] for k in keys.values() if k in have and isinstance(have[k].get('images'), str)})>1: warnings.warn(f'{exp.name}: its runs were made on {len(of)} different sets of images or labels; compare none of them')
     sds = [mean_interval([have[k].get('accuracy') for (m,_),k in keys.items() if m==l and k in have])['sd'] for l in exp.cells]
     sds = [s for s in sds if not np.isnan(s)]
     return exp,base,have,keys,float(np.sqrt(np.mean(np.square(sds)))) if sds else float('nan')
