@@ -114,16 +114,15 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
         try: a = np.asarray(open_image(p, mode))
         except OSError: return None,None
         return a,hashlib.blake2b(a.tobytes() + str(a.shape).encode(), digest_size=16).hexdigest()
-    arrays,hashes,shapes,used,kept = [],[],set(),0,True
+    def shape(a): return a if a is None else a.shape[:2]
+    arrays,hashes,shapes,used,together = [],[],set(),0,True
     with ThreadPoolExecutor() as ex:
         it = ex.map(read, faces.df.path)
         if progress and len(faces)>5000: it = with_bar(it, total=len(faces))
         for a,h in it:
-            if a is not None:
-                shapes.add(a.shape[:2]); used += a.nbytes
-                if used>=memory or size is None and len(shapes)>1: memory,a = 0,a.shape[:2]      # they will not be kept together: of each only its shape
-                if memory==0 and kept: arrays,kept = [o if o is None else np.shape(o)[:2] if isinstance(o, np.ndarray) else o for o in arrays],False
-            arrays.append(a); hashes.append(h)
+            if a is not None: shapes.add(a.shape[:2]); used += a.nbytes
+            if together and (used>=memory or size is None and len(shapes)>1): together,arrays = False,list(map(shape, arrays))      # too many, or of several sizes: of each only its shape is kept
+            arrays.append(a if together else shape(a)); hashes.append(h)
     faces.df['pixels'] = hashes
     bad = np.array([a is None for a in arrays])
     arrays = [a for a in arrays if a is not None]
@@ -137,7 +136,7 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
     if not len(faces): raise ValueError(f'{faces.name}: no image left to read')
     same = len(set(shapes))==1
     faces.size = shapes[0] if same else None
-    faces.images = np.stack(arrays) if same and used<memory else None
+    faces.images = np.stack(arrays) if same and together else None
     return faces
 
 def mark_seen(

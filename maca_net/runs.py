@@ -183,8 +183,7 @@ def _alone(out):
     except Timeout: raise FileExistsError(f'{out}: another process is at this run: choose another --out') from None
     try:
         _may_write(out)                                         # it may have ended while the data were read here
-        for f in out.glob('.*'):
-            if f.name!='.lock': f.unlink()
+        for f in out.glob('.*.*.*'): f.unlink()                     # see `atomic_path`
         yield
     finally:
         lock.release()
