@@ -150,7 +150,18 @@ class RunLog(Callback):
         if (better := rows[-1]['accuracy_unseen']>self.best): self.best,self.best_epoch = rows[-1]['accuracy_unseen'],rows[-1]['epoch']
         if rank_distrib(): return                                  # of several processes one writes
         with atomic_path(self.out/'history.csv') as tmp: pd.DataFrame(rows).to_csv(tmp, index=False)
-        if better: save_weights(get_model(self.learn.model), self.out/'model.safetensors')
+        if better: save_weights(get_model(self.learn.model), self._new())
+    def _new(self): return self.out/f'model-{self.best_epoch}.safetensors'
+    def _keep(self):
+        "The best weights get their name when the checkpoint knows of them: an epoch that was lost, and comes out otherwise the second time, has left no trace"
+        if not rank_distrib() and self._new().exists(): os.replace(self._new(), self.out/'model.safetensors')
+    def before_epoch(self):                                       # after `Checkpoint`, which skips the rest of an epoch that is done
+        if is_fitting(self.learn): self._keep()
+    def after_fit(self):
+        if not is_fitting(self.learn): return
+        self._keep()
+        if not rank_distrib():
+            for f in self.out.glob('model-*.safetensors'): f.unlink()
 
 def save_weights(model, file):
     "The model's tensors as safetensors, whole or not at all"
