@@ -113,13 +113,17 @@ def _study(store, experiment, base, seeds):
     exp,base = get_experiment(experiment),base or RunConfig()
     have = {r['key']: r for r in store.rows().to_dict('records')}
     keys = {(l, c.seed): run_key(c) for l,c in plan(exp, base, seeds)}
-    if len(of := {have[k]['images'] for k in keys.values() if k in have and isinstance(have[k].get('images'), str)})>1: warnings.warn(f'{exp.name}: its runs were made on {len(of)} different sets of images or labels; compare none of them')
     sds = [mean_interval([have[k].get('accuracy') for (m,_),k in keys.items() if m==l and k in have])['sd'] for l in exp.cells]
     sds = [s for s in sds if not np.isnan(s)]
     return exp,base,have,keys,float(np.sqrt(np.mean(np.square(sds)))) if sds else float('nan')
 
 def _ok(have, k): return k in have and pd.isna(have[k].get('error'))
 def _failed(have, k): return k in have and not _ok(have, k)
+
+def _mixed(have, keys):
+    "A caution, where the runs were not all made on the same images and labels; of runs that do not say nothing is known"
+    n = len({have[k]['images'] for k in keys.values() if k in have and isinstance(have[k].get('images'), str)})
+    return f'; CAUTION: {n} different sets of images or labels' if n>1 else ''
 
 def _compare(store, have, pairs, unseen):
     "(key, reference key), a pair a seed, of runs that may be missing: difference, its intervals over images and over seeds, p, and what was left out"
@@ -161,7 +165,7 @@ def results_table(
             accuracy_unseen=mean_interval(un)['mean'], macro=get('macro_accuracy')['mean'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
             paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], hours=get('hours')['mean']))
     t = pd.DataFrame(out).set_index('label')
-    t.attrs = dict(title=exp.about, scale=scale_text(base, exp), against=against, sd=sd)
+    t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, keys), against=against, sd=sd)
     return t
 
 
