@@ -13,13 +13,14 @@ from .core import *
 from .callbacks import *
 
 # %% ../nbs/45_checkpoint.ipynb #5fde0d38
+def _is_cuda(dls): return torch.device(dls.device).type=='cuda'
 def _plain_tuple(o): return tuple(map(_plain_tuple, o)) if isinstance(o, (list, tuple)) else o
 
 def rng_state(dls):
-    "The state of all random generators, as tensors and plain Python"
+    "The state of all random generators that a fit on the loaders' device draws from, as tensors and plain Python"
     kind,keys,*rest = np.random.get_state()
     return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype(np.int64)), *rest], torch=torch.get_rng_state(),
-        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [], mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None, loaders=[dl.rng.getstate() for dl in dls.loaders])
+        cuda=torch.cuda.get_rng_state(dls.device) if _is_cuda(dls) else None, mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None, loaders=[dl.rng.getstate() for dl in dls.loaders])
 
 def set_rng_state(dls, state):
     "Put all random generators back to what `rng_state` returned"
@@ -27,7 +28,7 @@ def set_rng_state(dls, state):
     kind,keys,*rest = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
-    if len(state['cuda'])==torch.cuda.device_count(): torch.cuda.set_rng_state_all(state['cuda'])
+    if state['cuda'] is not None and _is_cuda(dls): torch.cuda.set_rng_state(state['cuda'], dls.device)      # it may be another GPU than before
     if state['mps'] is not None and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
     for dl,s in zip(dls.loaders, state['loaders']): dl.rng.setstate(_plain_tuple(s))
 

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['AUGMENTS', 'STATS', 'FaceResize', 'FaceAugment', 'FaceLight', 'FaceErase', 'TensorVotes', 'VoteEncode',
-           'hard_targets', 'FaceReader', 'FaceDL', 'face_dls', 'ferplus_dls', 'rafdb_dls', 'folder_dls', 'synth_dls']
+           'show_results', 'plot_top_losses', 'hard_targets', 'FaceReader', 'FaceDL', 'face_dls', 'ferplus_dls',
+           'rafdb_dls', 'folder_dls', 'synth_dls']
 
 # %% ../nbs/06_data.ipynb #8f3d01d7
 import numpy as np, pandas as pd, torch, torch.nn.functional as F
@@ -102,7 +103,12 @@ class VoteEncode(DisplayedTransform):
     "Between a row of votes and `TensorVotes`; shown as the class with most of them"
     def __init__(self, vocab): self.vocab,self.c = CategoryMap(vocab, sort=False),len(vocab)
     def encodes(self, v): return TensorVotes(torch.as_tensor(np.asarray(v), dtype=torch.float32))
-    def decodes(self, v:TensorVotes): return Category(self.vocab[int(v.argmax())])
+    def decodes(self, v:TensorVotes): return Category(self.vocab[int(v.argmax() if v.ndim else v)])      # of an answer fastai has decided the class already
+
+@dispatch
+def show_results(x:TensorImage, y:TensorVotes, samples, outs, **kwargs): return show_results(x, TensorCategory(hard_targets(y)), samples, outs, **kwargs)
+@dispatch
+def plot_top_losses(x:TensorImage, y:TensorVotes, samples, outs, raws, losses, **kwargs): return plot_top_losses(x, TensorCategory(hard_targets(y)), samples, outs, raws, losses, **kwargs)
 
 def hard_targets(
     targ, # B class numbers, or B x K votes
@@ -112,17 +118,17 @@ def hard_targets(
 
 # %% ../nbs/06_data.ipynb #a46d32ed
 class FaceReader:
-    "Gets the input of an item: a row of `Faces.df`, a path, an image or an array. Carries no pixels when pickled"
-    def __init__(self, faces, size): self.faces,self.size = faces,size
+    "Gets the input of an item: a row of `Faces.df`, a path, an image or an array; grey where the data are. Carries no pixels when pickled"
+    def __init__(self, faces, size): self.faces,self.size,self.mode = faces,size,'L' if faces.grey else 'RGB'
     def __call__(self, o):
         if isinstance(o, pd.Series): o = self.faces.images[o.name] if o.path is None else o.path
         if isinstance(o, np.ndarray): o = Image.fromarray(o)
         if isinstance(o, (str, Path)): o = open_image(o)
         elif not isinstance(o, (Image.Image, Tensor)): raise TypeError(f'an image is a path, PIL image or uint8 array, not {type(o).__name__}')
         if isinstance(o, Tensor): o = PILImage.create(o)
-        im = upright(o)
-        return PILImage.create(im if im.size==self.size[::-1] else im.resize(self.size[::-1], Image.Resampling.BILINEAR))
-    def __getstate__(self): return dict(faces=None, size=self.size)
+        im = upright(o, self.mode)
+        return PILImage.create((im if im.size==self.size[::-1] else im.resize(self.size[::-1], Image.Resampling.BILINEAR)).convert('RGB'))
+    def __getstate__(self): return dict(self.__dict__, faces=None)
 
 def _read_all(reader, df):
     "Every image of `df` once, n x h x w x 3"

@@ -51,6 +51,8 @@ class Faces:
     def __repr__(self): return f'Faces({self.name}, {len(self)} images, {dict(self.df.split.value_counts())}, {len(self.vocab)} classes)'
     @property
     def splits(self): return [s for s in ('train', 'valid', 'test') if (self.df.split==s).any()]
+    @property
+    def grey(self): return self.images is not None and self.images.ndim==3
     def note(self, kind, split, n, text):
         "Keep a remark and say it as a warning"
         self.notes.append((kind.__name__, split, n, text))

@@ -45,7 +45,7 @@ def _candidates():
     lr,votes,ema,joined = dict(lr=.05),dict(target='votes'),dict(ema=.999),dict(preset='paper', readings='fusion=mean,classifier=batch_norm')
     return {'plain': dict(preset='plain'), 'paper': dict(preset='paper'), 'plain, lr .05, votes, EMA': dict(preset='plain', **lr, **votes, **ema),
         'plain, lr .05': dict(preset='plain', **lr), 'plain, votes': dict(preset='plain', **votes), 'plain, EMA': dict(preset='plain', **ema),
-        'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, lr .05, votes': dict(preset='plain', **lr, **votes),
+        'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, balanced': dict(preset='plain', balance='sampling'), 'plain, lr .05, votes': dict(preset='plain', **lr, **votes),
         'paper, lr .05, votes, EMA': dict(preset='paper', **lr, **votes, **ema), 'mean of heads': dict(joined, a=0., u=0.),
         'mean of heads, lr .05, votes, EMA': dict(joined, a=0., u=0., **lr, **votes, **ema),
         'mean of decorrelated heads, lr .05, votes, EMA': dict(joined, readings=joined['readings']+',mi=decorrelation', a=0., **lr, **votes, **ema),
@@ -61,8 +61,9 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('fig5', 'Figure 5: the weight u of MI, with a = 1', _weights('u', (0., .01, .1, .5, 1., 2., 5.), preset='paper')),
     Experiment('fig6', 'Figure 6: the number of heads', {f'{h} heads' if h>1 else '1 head': dict(preset='paper', n_heads=h) for h in range(1, 9)}),
     Experiment('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {'plain': dict(preset='plain', arch='resnet18'), 'AFC': dict(preset='plain', arch='resnet18', a=1.)}),
-    Experiment('map_size', 'The gain of MHCA against the size of the last map', {f'{p}, {what}': dict(preset=p, **opts)
-        for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1))) for p in ('plain', 'paper')}),
+    Experiment('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', {f'{l}, {what}': dict(p, **opts)
+        for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1)))
+        for l,p in (('plain', dict(preset='plain')), ('MHCA without MI', dict(preset='paper', a=0., u=0.)))}),
     Experiment('sizes', 'What a larger image gives recommended, and what it costs', {f'{px} px{what}': dict(preset='recommended', size=px, last_stride=stride)
         for px,stride,what in ((64, 1, ', last stride 1'), (64, 2, ''), (96, 2, ''), (128, 2, ''))}),
     Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {l: dict(preset=p) for l,p in (('plain', 'plain'), ('DAN', 'dan'), ('MACA-Net', 'paper'), ('recommended', 'recommended'))}),

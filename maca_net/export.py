@@ -33,6 +33,7 @@ class FaceClassifier(nn.Module):
 
 def metadata(
     info, # Content of a run's config.json
+    which:str='model', # Its weights: 'model' (chosen epoch) or 'last'
 )->dict: # labels, size, resize (h, w), frame (see `Frame`; None where that was not measured) and what the run was
     "What a program needs beside the weights"
     size,frame = info['config']['size'],Frame.of(info)
@@ -40,7 +41,7 @@ def metadata(
         input=f'image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear, antialiased) to each size (height, width) in `resize` in turn. '
             '`frame` tells how those are cropped: where the eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a face is left turned',
         output='probabilities: B x K, in the order of `labels`', frame=frame and frame.to_dict(), trained_on=info['config']['data'], synthetic=bool(info['data'].get('synthetic')),
-        code=info['code'], preset=info['config']['preset'], arch=info['config']['arch'], epochs=info['config']['epochs'], seed=info['config']['seed'])
+        code=info['code'], preset=info['config']['preset'], arch=info['config']['arch'], epochs=info['config']['epochs'], seed=info['config']['seed'], which=which)
 
 # %% ../nbs/70_export.ipynb #6afd03e6
 def set_props(proto, meta):
@@ -95,10 +96,10 @@ def to_safetensors(
     with atomic_path(file) as tmp:
         save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, tmp, metadata={'maca_net': json.dumps(public_info(info))})
 
-def _beside(run, suffix):
+def _beside(run, suffix, which='model'):
     "The file beside a run's weights, or beside an exported file, that bears its name"
     run = Path(run)
-    return run.with_suffix(suffix) if run.is_file() else run/f'{run.resolve().name}{suffix}'
+    return run.with_suffix(suffix) if run.is_file() else run/f"{run.resolve().name}{'' if which=='model' else f'-{which}'}{suffix}"
 
 FORMATS = dict(onnx='.onnx', openvino='.xml', torch='.pt2', safetensors='.safetensors')
 
@@ -112,8 +113,8 @@ def export_run(
     "Write a run's model in another format, and hold it against torch. Raises `ValueError` for a format that is none, or where they differ"
     if format not in FORMATS: raise ValueError(f'format is one of {", ".join(FORMATS)}, not {format!r}')
     model,info = load_run(run, 'cpu', which)
-    meta = metadata(info)
-    file = Path(file) if file else _beside(run, FORMATS[format])
+    meta = metadata(info, which)
+    file = Path(file) if file else _beside(run, FORMATS[format], which)
     if file.suffix!=FORMATS[format]: raise ValueError(f'{file}: a file of format {format} ends in {FORMATS[format]}')
     if file.resolve()==Path(run).resolve() or file.name in ('model.safetensors', 'last.safetensors') and (file.resolve().parent/'config.json').is_file(): raise ValueError(f'{file} holds the weights of a run: choose another name')
     net,write = FaceClassifier(model, info['stats'], info['grey']),dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
@@ -201,8 +202,8 @@ def quantize_run(
     "Write a run's model as ONNX in INT8, and measure on the validation faces what that costs. Raises `ValueError` for a file of another kind"
     with needs('export', 'onnx'): import onnx
     model,info = load_run(run, 'cpu', which)
-    cfg,meta = run_config(info, path),metadata(info)
-    file = Path(file) if file else _beside(run, '.int8.onnx')
+    cfg,meta = run_config(info, path),metadata(info, which)
+    file = Path(file) if file else _beside(run, '.int8.onnx', which)
     if file.suffix!='.onnx': raise ValueError(f'{file}: an INT8 model is an .onnx file')
     faces = read_run_data(run, cfg)
     if faces.vocab!=info['labels']: raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {info["labels"]}')

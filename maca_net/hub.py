@@ -84,7 +84,7 @@ class HubRun(ModelHubMixin):
         m = Path(run)/'metrics.json'
         return cls(*load_run(run, device), metrics=json.loads(m.read_text(encoding='utf-8')) if m.is_file() else None)
     def save_pretrained(self, save_directory, **kwargs):
-        "A folder as the Hub holds it. Keywords are the mixin's. Raises `ValueError` for the folder of a run, which has more to lose"
+        "A folder as the Hub holds it; what one saved there before is replaced, the card too. Keywords are the mixin's. Raises `ValueError` for the folder of a run, which has more to lose"
         if (Path(save_directory)/'history.csv').exists(): raise ValueError(f'{save_directory} is the folder of a run: choose another')
         return super().save_pretrained(save_directory, **kwargs)
     def push_to_hub(self, repo_id, **kwargs):
@@ -95,6 +95,7 @@ class HubRun(ModelHubMixin):
         to_safetensors(self.model, save_directory/'model.safetensors', self.info)
         write_json(save_directory/'config.json', public_info(self.info))
         if self.metrics: write_json(save_directory/'metrics.json', self.metrics)
+        for f in ('README.md', *([] if self.metrics else ['metrics.json'])): (save_directory/f).unlink(missing_ok=True)      # of another run; the mixin writes a card where there is none
     def generate_model_card(self, repo_id=None): return ModelCard(card_text(self.info, self.metrics, repo_id))
     @classmethod
     def _from_pretrained(cls, *, model_id, device=None, revision=None, cache_dir=None, force_download=False, local_files_only=False, token=None, **kwargs):

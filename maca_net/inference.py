@@ -7,7 +7,7 @@ __all__ = ['Detected', 'to_image', 'MTCNN', 'YuNet', 'get_detector', 'find_faces
            'Face', 'Prediction', 'Predictor', 'heat', 'draw_faces', 'Smoother', 'predict_video']
 
 # %% ../nbs/72_inference.ipynb #76d1fc44
-import io, json, math, threading, warnings
+import hashlib, io, json, math, threading, warnings
 from collections import namedtuple
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -255,7 +255,7 @@ class Predictor:
         flip:bool=False, # The mean of each face's answer and its mirror image's: twice the time, mostly a little better
     ):
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
-        self.name,self.detector,self._lock = _name(run, which),detector if detector=='mtcnn' else get_detector(detector),threading.Lock()
+        self.detector,self._lock = detector if detector=='mtcnn' else get_detector(detector),threading.Lock()
         if Path(run).suffix in ('.onnx', '.xml'):
             if device not in (None, 'cpu') or which!='model': raise ValueError(f'{run} holds one model and computes on the CPU: leave device and which out')
             net = ExportedModel(run)
@@ -272,6 +272,7 @@ class Predictor:
         self.labels,self.size,self.bs,self.flip = meta['labels'],meta['size'][0],bs,flip
         known = Frame(np.array(meta['frame']['landmarks']), meta['frame']['tilt']) if meta['frame'] else None
         self.frame,self._guessed = frame or known or FRAMES['ferplus'],not (frame or known)
+        self.name = _name(run, which, self.frame)
     @property
     def n_heads(self):
         "Heads whose attention can be had; an .onnx or .xml file gives answers only"
@@ -332,11 +333,11 @@ class Predictor:
             with GradCAM(self.model, [self.model.backbone]) as cam: return cam(xb, [ClassifierOutputTarget(c) for c in classes])
         finally: self.model.precision = was
 
-def _name(run, which):
-    "What tells one model from another: its name, and the beginning of its weights' SHA-256"
+def _name(run, which, frame):
+    "What tells one model's answers from another's: its name, and the beginning of a hash of its weights and of how it crops faces"
     run = Path(run)
     file = run if run.is_file() and run.suffix!='.xml' else run.with_suffix('.bin') if run.suffix=='.xml' else run/f'{which}.safetensors'
-    return f'{run.resolve().name}-{sha256(file)[:8]}' if file.is_file() else run.name           # where it is missing, the reader has a word for it
+    return f'{run.resolve().name}-{hashlib.sha256((sha256(file)+json.dumps(frame.to_dict())).encode()).hexdigest()[:8]}'
 
 def _at_most(im, side):
     "`im`, made smaller where a side is larger"

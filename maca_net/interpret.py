@@ -36,7 +36,7 @@ def get_features(
     max_n:int=None, # At most so many faces, evenly spread; None: all
 ): # n x C features (n x H x C of heads), n class numbers
     "Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a model without"
-    dl,model = dl or learn.dls.valid,get_model(learn.model)
+    dl,model = dl or learn.dls.valid,get_model(learn.model).to(learn.dls.device)          # fastai moves it when a fit begins, not before
     kinds = dict(features=lambda m: m.mean((2,3)), heads=model.forward_heads, fused=partial(model.forward_head, pre_logits=True))
     if kind not in kinds: raise ValueError(f"kind is {', '.join(kinds)}, not {kind!r}")
     if kind=='heads' and model.heads is None: raise ValueError('this model has no attention heads (preset plain)')
@@ -82,6 +82,7 @@ def plot_tsne(
 ):
     "t-SNE of the features (paper, Figure 7), the silhouette of the *features* in the title: t-SNE's distances mean nothing"
     f,y = get_features(learn, dl, kind, max_n)
+    f = f.reshape(len(f), -1)                                     # the heads side by side
     if len(f)<4: raise ValueError(f'{len(f)} faces are too few for t-SNE')
     ax = scatter_classes(tsne_points(f, max_n, seed)[0], y, learn.dls.vocab, ax)
     sil = silhouette_score(f, y) if 1<len(np.unique(y))<len(y) else float('nan')
@@ -102,7 +103,7 @@ def plot_attention(
 ):
     "The face, then for each head the attention that each position receives (above) and its gate (below)"
     x,face = _input(learn, img)
-    att,gate = (o[0].float().cpu().numpy() for o in learn.model.attention_maps(x))
+    att,gate = (o[0].float().cpu().numpy() for o in get_model(learn.model).to(learn.dls.device).attention_maps(x))
     n,(h,w) = len(att),face.shape[:2]
     if axs is None: axs = plt.subplots(2, n+1, figsize=(1.9*(n+1), 4.1), layout='constrained')[1]
     axs[0,0].imshow(face); axs[0,0].set_title('face', fontsize=9); axs[1,0].axis('off')

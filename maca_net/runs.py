@@ -229,7 +229,7 @@ def _train_run(cfg, out, faces, figures, held):
     out.mkdir(parents=True, exist_ok=True)
     if not rank_distrib(): held.enter_context(_alone(out))      # of several processes one writes
     if ckpt.file.exists(): print(f'{out} holds an interrupted run: going on with it')
-    info = dict(config=asdict(cfg), preset=asdict(learn.preset), labels=list(dls.vocab), source_size=faces.size, grey=faces.images is not None and faces.images.ndim==3, stats=dls.stats,
+    info = dict(config=asdict(cfg), preset=asdict(learn.preset), labels=list(dls.vocab), source_size=faces.size, grey=faces.grey, stats=dls.stats,
         data=dict(faces.info, rule=faces.rule, images=images, counts=counts_table(faces).to_dict(), notes=faces.notes), weights=learn.model.weights_info,
         precision=learn.model.precision, device=str(dev), processes=max(1, num_distrib()), code=code_version(), python=platform.python_version(), torch=torch.__version__)
     fit = dict(step=partial(learn.fit_step, step=cfg.step, warmup=cfg.warmup or 0.), cosine=partial(learn.fit_cosine, warmup=cfg.warmup), one_cycle=learn.fit_one_cycle)[cfg.schedule]
@@ -287,7 +287,7 @@ def scale_name(
     cfg:RunConfig, # A run
 )->str: # Such as 'resnet34, 224 px, 60 epochs, batch 64, from scratch'
     "What makes a result large or small, to stand beside it"
-    return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {cfg.weights or "from scratch"}'
+    return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {Path(cfg.weights).name if cfg.weights else "from scratch"}'
 
 def identity(info):
     "What a result is, from the content of config.json: everything that has to be named beside it"
@@ -485,8 +485,8 @@ def _in_words_of(faces, labels):
 
 def _as_trained(faces, info):
     "`faces` as the run's own images are: at their size, and grey where they are, before anything else is done to them"
-    size,colour = info['source_size'] and tuple(info['source_size']),faces.images is None or faces.images.ndim==4
-    if size is None or faces.size==size and not (info['grey'] and colour): return faces
+    size = info['source_size'] and tuple(info['source_size'])
+    if size is None or faces.size==size and (faces.grey or not info['grey']): return faces
     r = FaceReader(faces, size)
     return _replace_images(faces, np.stack([np.asarray(r(o).convert('L' if info['grey'] else 'RGB')) for _,o in faces.df.iterrows()]), size)
 
