@@ -185,12 +185,12 @@ def results_table(
         mine = {s: k for (l,s),k in keys.items() if l==label}
         done = [have[k] for k in mine.values() if _ok(have, k)]
         get = lambda name: mean_interval([r.get(name) for r in done])
-        acc = get('accuracy')
+        acc,macro = get('accuracy'),get('macro_accuracy')
         un = [r['accuracy'] if pd.isna(r.get('accuracy_unseen')) else r['accuracy_unseen'] for r in done]
         refs = [(k, run_key(reference_run(base, opts, s, against))) for s,k in mine.items()]
         cmp = _compare(store, have, [(k, r) for k,r in refs if k!=r], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(_failed(have, k) for k in mine.values()), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
-            accuracy_unseen=mean_interval(un)['mean'], macro=get('macro_accuracy')['mean'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
+            accuracy_unseen=mean_interval(un)['mean'], macro=macro['mean'], macro_sd=macro['sd'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
             paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], hours=get('hours')['mean']))
     t = pd.DataFrame(out).set_index('label')
     t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, keys), against=against, sd=sd)
@@ -198,6 +198,7 @@ def results_table(
 
 # %% ../nbs/67_statistics.ipynb #67a010
 def _pct(x, sign=''): return f'{100*x:{sign}.2f}'
+def _mean_sd(mean, sd, n): return '' if not n else _pct(mean) + (f' ± {_pct(sd)}' if n>1 else '')
 def _num(x): return '' if np.isnan(x) else f'{x:.2f}'
 
 def _filled(t): return t.loc[:, (t!='').any()]
@@ -213,8 +214,8 @@ def show_table(
     def row(r):
         gone = 'missing' if not r.failed else f'failed ({r.failed:.0f})'
         return {'runs': f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else ''),
-            'accuracy %': gone if not r.done else _pct(r.accuracy) + (f' ± {_pct(r.sd)}' if r.done>1 else ''), '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
-            'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _pct(r.macro) if r.done else '', 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
+            'accuracy %': _mean_sd(r.accuracy, r.sd, r.done) or gone, '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
+            'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _mean_sd(r.macro, r.macro_sd, r.done), 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else _points(r) + (f' (n = {r.paired_seeds})' if 0<r.paired_seeds<r.done else ''),
             'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
             'GFLOP a face': _num(r.flops/1e9), 'hours a run': f'{r.hours:.2f}' if r.done else ''}
@@ -292,23 +293,24 @@ def show_differences(t:pd.DataFrame)->pd.DataFrame:
 
 def plot_cells(
     t:pd.DataFrame, # From `results_table`
-    ax=None, # Where to draw
+    axs=None, # Where to draw, two axes
 ):
-    "Accuracy of each cell: mean, and standard deviation over seeds as a bar; what is missing is said where it would stand"
-    ax = ax or plt.subplots(figsize=(9, 1.3+.3*len(t)), layout='constrained')[1]
+    "Accuracy and macro accuracy of each cell: mean, and standard deviation over seeds as a bar; what is missing is said where it would stand"
+    if axs is None: axs = plt.subplots(1, 2, figsize=(11, 1.5+.3*len(t)), sharey=True, layout='constrained')[1]
     y,ok = np.arange(len(t)),t.done>0
-    ax.errorbar(100*t.accuracy[ok], y[ok], xerr=100*t.sd[ok].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
-    for i,r in enumerate(t.itertuples()):
-        if r.done: ax.annotate(f'n={r.done}', (100*r.accuracy, i), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
-        else: ax.text(.5, i, 'failed' if r.failed else 'missing', transform=ax.get_yaxis_transform(), ha='center', va='center', color='gray')
     ref = t[t.is_reference & t.done.gt(0)]
-    if len(ref) and ref.index[0]==t.index[t.is_reference][0]: ax.axvline(100*ref.accuracy.iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
-    ax.set(yticks=y, yticklabels=t.index, ylim=(len(t)-.4, -.8), xlabel='validation accuracy, %')
-    ax.margins(x=.08)
-    ax.set_title(f"{t.attrs['title']}\n{t.attrs['scale']}", fontsize=9, wrap=True)
-    if not ok.any(): ax.set_xticks([])
-    else: ax.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False)
-    return ax
+    for ax,m,sd,what in zip(axs, ('accuracy', 'macro'), ('sd', 'macro_sd'), ('accuracy', 'macro accuracy')):
+        ax.errorbar(100*t[m][ok], y[ok], xerr=100*t[sd][ok].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
+        for i,r in enumerate(t.itertuples()):
+            if r.done: ax.annotate(f'n={r.done}', (100*getattr(r, m), i), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
+            else: ax.text(.5, i, 'failed' if r.failed else 'missing', transform=ax.get_yaxis_transform(), ha='center', va='center', color='gray')
+        if len(ref) and ref.index[0]==t.index[t.is_reference][0]: ax.axvline(100*ref[m].iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
+        ax.set(yticks=y, yticklabels=t.index, ylim=(len(t)-.4, -.8), xlabel=f'validation {what}, %')
+        ax.margins(x=.08)
+        if not ok.any(): ax.set_xticks([])
+    axs[0].figure.suptitle(f"{t.attrs['title']}\n{t.attrs['scale']}", fontsize=9, wrap=True)
+    if ok.any(): axs[-1].legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False)
+    return axs
 
 # %% ../nbs/67_statistics.ipynb #67a0c1
 def run_figures(
