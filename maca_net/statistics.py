@@ -23,13 +23,15 @@ from .experiments import *
 def mean_interval(
     values, # A figure for each seed; NaN is left out
     level:float=.95, # Of the interval
+    bounds:tuple=(-math.inf, math.inf), # Where the figure can lie at all: (0, 1) of an accuracy
 )->dict: # n, mean, sd, lo, hi; NaN for what so few values do not define
-    "Mean, standard deviation (n-1) and Student's interval"
+    "Mean, standard deviation (n-1) and Student's interval, within `bounds`"
     x = np.asarray([v for v in values if v is not None and not np.isnan(v)], dtype=float)
     n,nan = len(x),float('nan')
     mean,sd = x.mean() if n else nan,x.std(ddof=1) if n>1 else nan
     half = stats.t.ppf((1+level)/2, n-1)*sd/math.sqrt(n) if n>1 else nan
-    return dict(n=n, mean=float(mean), sd=float(sd), lo=float(mean-half), hi=float(mean+half))
+    lo,hi = np.clip([mean-half, mean+half], *bounds)
+    return dict(n=n, mean=float(mean), sd=float(sd), lo=float(lo), hi=float(hi))
 
 # %% ../nbs/67_statistics.ipynb #67a008
 def paired(
@@ -165,7 +167,7 @@ def _compare(store, have, pairs, unseen, measure='accuracy'):
     g = pd.concat(ms).groupby(['name', 'nth'])
     d,classes = g.d.sum(),g.target.first() if macro else None
     diff,lo,hi = bootstrap_difference(d/len(ms), classes)
-    seeds = mean_interval([np.mean([c.mean() for c in _by_class(m.d, m.target if macro else None)]) for m in ms])
+    seeds = mean_interval([np.mean([c.mean() for c in _by_class(m.d, m.target if macro else None)]) for m in ms], bounds=(-1,1))
     squares = [(c**2).mean()/len(c) for c in _by_class(d/len(ms), classes)]
     return dict(out, paired_seeds=len(ms), images=len(d), difference=diff, diff_lo=lo, diff_hi=hi, p=sign_test(d, classes) if macro else mcnemar(d),
         seeds_lo=seeds['lo'], seeds_hi=seeds['hi'], disagree=float(len(d)*np.sum(squares)/len(squares)**2))
@@ -184,8 +186,8 @@ def results_table(
     for label,opts in exp.cells.items():
         mine = {s: k for (l,s),k in keys.items() if l==label}
         done = [have[k] for k in mine.values() if _ok(have, k)]
-        get = lambda name: mean_interval([r.get(name) for r in done])
-        acc,macro = get('accuracy'),get('macro_accuracy')
+        get = lambda name, **kw: mean_interval([r.get(name) for r in done], **kw)
+        acc,macro = get('accuracy', bounds=(0,1)),get('macro_accuracy')
         un = [r['accuracy'] if pd.isna(r.get('accuracy_unseen')) else r['accuracy_unseen'] for r in done]
         refs = [(k, run_key(reference_run(base, opts, s, against))) for s,k in mine.items()]
         cmp = _compare(store, have, [(k, r) for k,r in refs if k!=r], unseen)
