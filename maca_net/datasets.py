@@ -233,7 +233,7 @@ def _find_root(path, *inside, what):
     raise FileNotFoundError(f'{path} holds no {" or ".join(inside)}: pass the folder that holds {what} (see data/ in the repository)')
 
 def read_ferplus(
-    path, # Folder with fer2013new.csv and FER2013Train|Valid|Test, or with fer2013new.csv and fer2013.csv
+    path, # Folder with fer2013new.csv and FER2013Train|Valid|Test (or those in data/), or with fer2013new.csv and fer2013.csv
     rule:str='majority', # Label rule: 'majority', 'argmax' or 'soft'
     on_bad:str='error', # 'error' stops at a missing, unreadable or wrong-size image; 'warn' goes on without it
     progress:bool=True, # Show a bar while reading
@@ -247,13 +247,15 @@ def read_ferplus(
     v = lab[_VOTES].to_numpy()
     df = pd.DataFrame(dict(name=lab['Image name'], split=lab.Usage.map(_USAGE), label=ferplus_label(v, rule)))
     faces = Faces('ferplus', df, list(EXPRESSIONS), (48,48), votes=v[:,:8].astype(np.float32), rule=rule)
-    kaggle = not any((root/f).is_dir() for f in _FOLDER.values())
+    def has_images(d): return any((d/f).is_dir() for f in _FOLDER.values())
+    pics = root/'data' if has_images(root/'data') and not has_images(root) else root           # in Microsoft's repository they lie in data/
+    kaggle = not has_images(pics)
     if kaggle and not (root/'fer2013.csv').exists():
         raise FileNotFoundError(f'{root} holds neither {", ".join(_FOLDER.values())} nor fer2013.csv: the labels are there, the images are not')
     if kaggle: faces.images = _kaggle_pixels(root/'fer2013.csv', lab, progress)
     else:
-        have = {s for s,f in _FOLDER.items() if (root/f).is_dir()}
-        for s in set(_FOLDER) - have: faces.note(MissingSplit, s, int((df.split==s).sum()), f'ferplus: split {s} is missing ({root/_FOLDER[s]}), going on without it')
+        have = {s for s,f in _FOLDER.items() if (pics/f).is_dir()}
+        for s in set(_FOLDER) - have: faces.note(MissingSplit, s, int((df.split==s).sum()), f'ferplus: split {s} is missing ({pics/_FOLDER[s]}), going on without it')
         faces = faces.take(df.split.isin(have))
     n = faces.df[faces.df.label<0].split.value_counts()
     for s,k in n.items(): faces.note(NoLabel, s, int(k), f'ferplus: the rule {rule} gives {k} of the rows of {s} no label, they are left out')
@@ -264,7 +266,7 @@ def read_ferplus(
         faces.df['path'] = None
         faces.df['pixels'] = [hashlib.blake2b(a.tobytes(), digest_size=16).hexdigest() for a in faces.images]
     else:
-        faces.df['path'] = [str(root/_FOLDER[s]/n) for s,n in zip(faces.df.split, faces.df.name)]
+        faces.df['path'] = [str(pics/_FOLDER[s]/n) for s,n in zip(faces.df.split, faces.df.name)]
         faces = _load(faces, 'L', (48,48), on_bad, progress=progress)
     if (bad := faces.df.name=='fer0033120.png').any():
         faces.note(NotAFace, faces.df.split[bad].iloc[0], int(bad.sum()), 'ferplus: fer0033120.png is a warning icon, not a face; kept, as the published counts hold it')
@@ -356,7 +358,7 @@ def read_subset_list(
 
 # %% ../nbs/03_datasets.ipynb #4d925675
 _EXT = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif'}
-_SPLIT_DIRS = dict(train='train', training='train', valid='valid', val='valid', validation='valid', test='test')
+_SPLIT_DIRS = {n+end: s for n,s in dict(train='train', training='train', valid='valid', val='valid', validation='valid', test='test', testing='test').items() for end in ('', '_set')}
 
 def visible_files(
     folder, # With all below it
@@ -378,6 +380,8 @@ def read_folder(
     parts = [(d, _SPLIT_DIRS.get(d.name.lower())) for d in sub]
     if not any(s for _,s in parts): parts = [(root, 'train')]
     elif odd := [d.name for d,s in parts if not s]: raise ValueError(f'{root}: folders {odd} stand beside train/valid/test: move them away')
+    deep = {f.name for d,_ in parts for c in d.iterdir() if c.is_dir() and not canonical_name(c.name) for f in c.iterdir() if f.is_dir() and canonical_name(f.name)}
+    if deep: raise ValueError(f'{root}: {_names(sorted(deep))} lie in folders that are no expressions: pass the folder right above the classes, or name the folders between train, valid and test')
     rows,odd = [],[]
     for d,s in parts:
         for c in sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.')):
@@ -441,16 +445,18 @@ class Frame:
     "Where the landmarks lie in a training face (5 x 2: x, y of the eyes, the nose, the corners of the mouth, shares of its side), and the tilt in degrees up to which a face is left as it is"
     landmarks:np.ndarray
     tilt:float=15.
+    aspect:float=1.          # width by height of the training images; the network sees them squashed to a square
     def to_dict(self):
         "What is written as JSON"
-        return dict(landmarks=self.landmarks.tolist(), tilt=self.tilt)
+        return dict(landmarks=self.landmarks.tolist(), tilt=self.tilt, aspect=self.aspect)
+    @classmethod
+    def from_dict(cls, d): return cls(np.array(d['landmarks']), d['tilt'], d.get('aspect', 1.))
     @classmethod
     def of(cls,
         info, # Content of a run's config.json
     ): # None where it was not measured
         "The frame of a run's training faces: its own where that was measured, else its data set's"
-        f = info.get('frame')
-        return cls(np.array(f['landmarks']), f['tilt']) if f else FRAMES.get(info['config']['data'])
+        return cls.from_dict(info['frame']) if info.get('frame') else FRAMES.get(info['config']['data'])
 
 FRAMES = dict(
     ferplus=Frame(np.array([[.312,.408], [.688,.408], [.5,.622], [.344,.805], [.656,.805]]), 13.1),

@@ -11,6 +11,7 @@ import hashlib, json, os, platform, shutil, subprocess, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict, fields, replace
 from datetime import datetime, timezone
+from functools import lru_cache
 from itertools import cycle, islice
 from filelock import FileLock, Timeout
 from fastai.vision.all import *
@@ -111,9 +112,14 @@ def scale_text(
 # %% ../nbs/65_experiments.ipynb #b48d8c83
 _WHERE = ('path', 'device', 'pixel_baseline')      # options that decide where a run happens or what else is printed, not what it is
 
+@lru_cache
+def _content(file, size, mtime): return f'{Path(file).name}:{sha256(file)[:12]}'
+
 def _what(cfg):
-    "Options that say what a run is; of a folder of one's own its name is among them"
+    "Options that say what a run is; of a folder of one's own its name is among them, and of a file of weights or labels its content, wherever it lies"
     d = {k: v for k,v in asdict(cfg).items() if k not in _WHERE}
+    for k in ('weights', 'labels'):
+        if d[k] and Path(d[k]).is_file(): d[k] = _content(str(d[k]), (s := Path(d[k]).stat()).st_size, s.st_mtime_ns)
     return dict(d, path=data_name(cfg.data, cfg.path)) if cfg.data=='folder' else d
 
 def canonical(
@@ -222,6 +228,7 @@ def cell_config(
 )->RunConfig: # `canonical`
     "The run of a cell. A preset that brings a recipe is trained by it at any scale"
     own = dict.fromkeys(RECIPES.get(opts.get('preset'), ()))
+    if own: own.update(step=_DEFAULTS['step'], warmup=_DEFAULTS['warmup'])          # they belong to a schedule, and it has its own
     return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
 
 def plan(
@@ -308,6 +315,7 @@ def run_experiment(
     todo = plan(exp, base, seeds)
     store.add_study(exp, base, seeds)
     if retry: set_failed_aside(store, [run_key(cfg) for _,cfg in todo])
+    _same_images(store, [cfg for _,cfg in todo])
     work = _Workers(store, workers, devices)
     def one(job):
         label,cfg = job
@@ -328,6 +336,12 @@ def run_experiment(
         raise
     finally: ex.shutdown(cancel_futures=True)
     return status(exp, store.path, base, seeds)
+
+def _same_images(store, cfgs):
+    "Raises `ValueError` where a folder of one's own is not the one that the runs in the store were made on: a key holds its name only"
+    if cfgs[0].data!='folder': return
+    made = {_read(store.row_file(k)).get('images') for k in map(run_key, cfgs) if store.has(k)} - {None}
+    if made and made!={fingerprint(read_data(cfgs[0]))}: raise ValueError(f'{cfgs[0].path}: its images or labels are not those of the runs in {store.path}: choose another --store')
 
 def set_failed_aside(store, keys):
     "Rows of runs that failed, and what they left, go to `failed`: nothing is thrown away"

@@ -161,15 +161,16 @@ def measure_frame(
     seed:int=0, # Which
 )->Frame:
     "The frame of a data set. Raises `ValueError` where the detector finds too few of its faces"
-    det,rows,tilts = get_detector(detector),[],[]
+    det,rows,tilts,aspects = get_detector(detector),[],[],[]
     for i in np.random.default_rng(seed).permutation(len(faces))[:n]:
-        im = to_image(faces.image(i)).resize((192,192), Image.Resampling.BICUBIC)
+        im = to_image(faces.image(i))
+        im = im.resize((max(round(192*im.width/im.height), 1), 192), Image.Resampling.BICUBIC)
         d = find_faces(det, Image.fromarray(_pad(np.asarray(im), 96)))
-        if len(d.boxes): rows.append((d.landmarks[0]-96)/192); tilts.append(_tilt(rows[-1]))
+        if len(d.boxes): rows.append((d.landmarks[0]-96)/im.size); tilts.append(_tilt(d.landmarks[0])); aspects.append(im.width/im.height)
     if len(rows)<10: raise ValueError(f'{faces.name}: only {len(rows)} faces found in {min(n, len(faces))} images, too few to measure a frame')
     l = np.median(rows, 0)
     l = (l + (l*[-1,1]+[1,0])[[1,0,2,4,3]])/2                          # faces have no side
-    return Frame(l.round(3), float(round(1.96*1.4826*np.median(np.abs(tilts)), 1)))
+    return Frame(l.round(3), float(round(1.96*1.4826*np.median(np.abs(tilts)), 1)), float(np.median(aspects).round(3)))
 
 # %% ../nbs/72_inference.ipynb #e8d78744
 def save_frame(
@@ -193,14 +194,15 @@ def align_face(
     landmarks, # 5 x 2, in its pixels
     frame:Frame, # The training data's
     largest:int=512, # Pixels a side, at most
-)->Image.Image: # Square, of the face's own resolution; what lies outside of the picture repeats its edge
+)->Image.Image: # Of the face's own resolution, as wide by its height as the training faces; what lies outside of the picture repeats its edge
     "The face cut out as the training faces were"
-    z,w = (np.asarray(p, float)@[1,1j] for p in (landmarks, frame.landmarks))       # points as complex numbers: a turn and a zoom are one factor
+    wide = frame.aspect
+    z,w = (np.asarray(p, float)@[1,1j] for p in (landmarks, frame.landmarks*[wide,1]))       # points as complex numbers: a turn and a zoom are one factor
     zc,wc = z-z.mean(),w-w.mean()
     turn = math.degrees(np.angle((zc.conj()*wc).sum()))
     turn = math.radians(turn-np.clip(turn, -frame.tilt, frame.tilt))
     k = math.sqrt((abs(wc)**2).sum()/max((abs(zc)**2).sum(), 1e-9))*np.exp(1j*turn)    # picture -> frame
-    corners = z.mean() + (np.array([0, 1, 1j, 1+1j])-w.mean())/k
+    corners = z.mean() + (np.array([0, wide, 1j, wide+1j])-w.mean())/k
     lo = np.floor([corners.real.min()-2, corners.imag.min()-2]).astype(int)
     hi = np.ceil([corners.real.max()+2, corners.imag.max()+2]).astype(int)
     s = np.array(im.size)
@@ -208,12 +210,12 @@ def align_face(
     hi = np.maximum(hi.clip(1, 2*s), lo+1)
     a,b = np.maximum(lo, 0),np.minimum(hi, s)
     part = np.pad(np.asarray(im.crop((*a, *b))), [(a[1]-lo[1], hi[1]-b[1]), (a[0]-lo[0], hi[0]-b[0]), (0,0)], mode='edge')
-    part,origin,side = Image.fromarray(part),complex(*lo),1/abs(k)
-    n = max(math.ceil(side/largest), 1)
+    part,origin,sides = Image.fromarray(part),complex(*lo),np.array([wide, 1])/abs(k)
+    n = max(math.ceil(sides.max()/largest), 1)
     if n>1: part = part.reduce(n)                                       # else a large face would alias
-    size = int(np.clip(round(side/n), 16, largest))
-    step,start = 1/k/size/n,(corners[0]-origin)/n                       # of one output pixel, in pixels of `part`
-    return part.transform((size, size), Image.Transform.AFFINE, (step.real, -step.imag, start.real, step.imag, step.real, start.imag), Image.Resampling.BILINEAR)
+    size = tuple(int(s) for s in np.clip(np.round(sides/n), 16, largest))
+    right,down,start = wide/k/size[0]/n,1j/k/size[1]/n,(corners[0]-origin)/n                       # of one output pixel, in pixels of `part`
+    return part.transform(size, Image.Transform.AFFINE, (right.real, down.real, start.real, right.imag, down.imag, start.imag), Image.Resampling.BILINEAR)
 
 # %% ../nbs/72_inference.ipynb #16e907ea
 @dataclass
@@ -270,7 +272,7 @@ class Predictor:
             self._probs = lambda xb: self.model(xb).float().softmax(-1).cpu()
             self._source,self._grey,self._stats = tuple(self.info['source_size'] or meta['size']),self.info['grey'],self.info['stats']
         self.labels,self.size,self.bs,self.flip = meta['labels'],meta['size'][0],bs,flip
-        known = Frame(np.array(meta['frame']['landmarks']), meta['frame']['tilt']) if meta['frame'] else None
+        known = Frame.from_dict(meta['frame']) if meta['frame'] else None
         self.frame,self._guessed = frame or known or FRAMES['ferplus'],not (frame or known)
         self.name = _name(run, which, self.frame)
     @property

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['FLIP_SCORES', 'RunConfig', 'data_name', 'read_data', 'pixel_baseline', 'RunLog', 'save_weights', 'predict_probs',
-           'train_run', 'count_flops', 'peak_memory', 'scale_name', 'identity', 'counts_table', 'score_split',
-           'eval_dl', 'draw_figures', 'load_run', 'public_info', 'evaluate_run', 'run_config', 'read_run_data']
+           'fingerprint', 'train_run', 'count_flops', 'peak_memory', 'scale_name', 'identity', 'counts_table',
+           'score_split', 'eval_dl', 'draw_figures', 'load_run', 'public_info', 'evaluate_run', 'run_config',
+           'read_run_data']
 
 # %% ../nbs/60_runs.ipynb #8572c8c6
 import hashlib, io, platform, sys, warnings
@@ -33,6 +34,8 @@ from .interpret import *
 # %% ../nbs/60_runs.ipynb #a1fa99dc
 def _opt(default, help, **kw): return field(default=default, metadata=dict(help=help, **kw))
 def _recipe(k): return f'(default: {get_recipe("paper")[k]}; {get_recipe("recommended")[k]} for the preset recommended)'
+
+_OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on')
 
 @dataclass
 class RunConfig:
@@ -99,11 +102,15 @@ class RunConfig:
         if self.data!='rafdb' and self.labels: raise ValueError(f'labels {self.labels}: a label list is for rafdb, not for {self.data}')
         if self.data!='ferplus' and self.target=='votes': raise ValueError(f'target votes needs FERPlus: {self.data} has no votes')
         self.get_preset()
+    def idle_readings(self):
+        "Those of `readings` that are of attention heads, where the run has none"
+        n_heads = get_preset(self.preset).n_heads if self.n_heads is None else self.n_heads
+        return [] if n_heads else [k for k in parse_readings(self.readings) if k in _OF_HEADS]
     def get_preset(self):
-        "The preset with the readings and weights of this run"
+        "The preset with the readings and weights of this run, but for readings without effect"
         u = 0. if self.n_heads==0 and self.u is None else self.u
         given = {k:v for k,v in dict(n_heads=self.n_heads, a=self.a, u=u).items() if v is not None}
-        return get_preset(self.preset, **{**parse_readings(self.readings), **given})
+        return get_preset(self.preset, **{**{k: v for k,v in parse_readings(self.readings).items() if k not in self.idle_readings()}, **given})
 
 # %% ../nbs/60_runs.ipynb #2646e6bb
 def data_name(
@@ -200,7 +207,7 @@ def _alone(out):
         lock.release()
         with suppress(OSError): (out/'.lock').unlink()
 
-def _fingerprint(faces):
+def fingerprint(faces:Faces)->str:
     "Which images these are, and what each is said to show"
     return hashlib.sha256(faces.df[['split', 'name', 'label']].to_csv(index=False).encode(errors='surrogateescape')).hexdigest()
 
@@ -214,6 +221,7 @@ def train_run(
     with redirect_stdout(io.StringIO()) if rank_distrib() else nullcontext(), ExitStack() as held: return _train_run(cfg, Path(out), faces, figures, held)
 
 def _train_run(cfg, out, faces, figures, held):
+    if idle := cfg.idle_readings(): raise ValueError(f'readings {", ".join(idle)}: they are of attention heads, and this run has none')
     if not rank_distrib(): _may_write(out)
     dev = join_processes(cfg.device)
     faces = faces or read_data(cfg)
@@ -221,7 +229,7 @@ def _train_run(cfg, out, faces, figures, held):
     linear = pixel_baseline(faces) if cfg.pixel_baseline else None
     set_seed(cfg.seed)
     dls = face_dls(faces, cfg.size, cfg.bs, cfg.seed, cfg.augment, STATS[cfg.stats], cfg.target, cfg.balance, dev)
-    images = _fingerprint(faces)
+    images = fingerprint(faces)
     log,ckpt = RunLog(out),Checkpoint(out/'checkpoint.pt', key=json.dumps({**asdict(cfg), 'path': None, 'device': None, 'precision': pick_precision(cfg.precision, dev), 'processes': max(1, num_distrib()), 'images': images}))
     learn = maca_learner(dls, cfg.arch, cfg.get_preset(), cfg.weights, stem=cfg.stem, last_stride=cfg.last_stride, precision=cfg.precision,
                          label_smoothing=cfg.label_smoothing, checkpointing=cfg.checkpointing, compile=cfg.compile,
@@ -236,7 +244,10 @@ def _train_run(cfg, out, faces, figures, held):
     with distributed(learn): fit(cfg.epochs, cfg.lr)
     if rank_distrib(): return                                   # the rest is for one process
     hours = ckpt.elapsed()/3600
-    with atomic_path(out/'valid_names.txt') as tmp: tmp.write_text('\n'.join(faces.df.name[faces.df.split=='valid']) + '\n', **NAMES)
+    valid = dls.faces.only('valid')
+    for file,col in (('valid_names.txt', 'name'), ('valid_pixels.txt', 'pixels')):
+        if col not in valid.df: continue                          # drawn faces are all different
+        with atomic_path(out/file) as tmp: tmp.write_text('\n'.join(valid.df[col]) + '\n', **NAMES)
     afc = first(cb for cb in learn.cbs if isinstance(cb, AFCLoss))
     if afc:
         with atomic_path(out/'alpha_steps.csv') as tmp: pd.DataFrame(dict(step=range(len(afc.alphas)), alpha=afc.alphas)).to_csv(tmp, index=False)
@@ -251,7 +262,6 @@ def _train_run(cfg, out, faces, figures, held):
     res = dict(best, split='valid', chosen_epoch=log.best_epoch, chosen_by='accuracy_unseen on validation: without images that also occur in train',
         last=last, flip={k: flipped[k] for k in FLIP_SCORES if k in flipped}, **identity(info), **cost)
     if linear is not None: res['linear_on_pixels'] = linear
-    valid = dls.faces.only('valid')
     feats,target = get_features(learn)[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
     res['clusters'],(z,z_of) = cluster_scores(feats, target),tsne_points(feats)
     if learn.model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads')[0])
@@ -414,7 +424,8 @@ def evaluate_run(
         cfg = replace(cfg, rule=rule or cfg.rule, on_bad=on_bad, labels=cfg.labels if split=='train' else None)       # a list of noisy labels is for training
         faces = read_run_data(run_dir, cfg) if own else read_data(cfg)
         if cfg.data=='folder':
-            own = own and _validated_on(faces, run_dir)
+            was = _validated(run_dir)
+            if own and not (own := bool(_validated_on(faces, was).any())) and faces.df.name.isin(was).any(): warnings.warn(f'{cfg.path}: its files are named as those that the run validated on, but hold other images: taken for another folder')
             if not own and faces.info.get('split_valid'): faces.df['split'] = split          # another folder that comes in one piece is scored as one
     if split not in faces.splits: raise ValueError(f'split {split} is missing in {cfg.path or cfg.data}; there is {", ".join(faces.splits)}')
     knows_train = 'train' in faces.splits
@@ -429,7 +440,8 @@ def evaluate_run(
     elif cfg.data=='ferplus' and split!='train' and not knows_train:
         warnings.warn('without the training images at hand, nobody knows which of these occur in them: accuracy_unseen is left empty', MissingSplit)
         res.update(accuracy_unseen=None, seen_in_train=None)
-    return dict(res, **{**identity(info), 'rule': faces.rule, 'data': cfg.data}, split=split, which=which, flipped=flip, trained_on=info['config']['data'],
+    of = {} if data in (None, info['config']['data']) else dict(images=fingerprint(faces), synthetic=cfg.data=='synth')
+    return dict(res, **{**identity(info), 'rule': faces.rule, 'data': cfg.data, **of}, split=split, which=which, flipped=flip, trained_on=info['config']['data'],
                 subset=None if subset is None else Path(subset).name)
 
 def run_config(
@@ -445,22 +457,24 @@ def read_run_data(
 )->Faces:
     "The data of a run, with the validation images that it had"
     faces = read_data(cfg)
-    _same_split(faces, _valid_names(run_dir))
+    _same_split(faces, _validated(run_dir))
     return faces
 
-def _valid_names(run_dir):
-    "Names of the images that a run validated on; none where it does not say"
-    file = Path(run_dir)/'valid_names.txt'
-    return set(file.read_text(**NAMES).split('\n')) - {''} if file.is_file() else set()
+def _validated(run_dir):
+    "Name -> hash of the pixels (None where the run does not say) of the images that a run validated on; none where it does not say those"
+    names,hashes = ((Path(run_dir)/f).read_text(**NAMES).split('\n')[:-1] if (Path(run_dir)/f).is_file() else [] for f in ('valid_names.txt', 'valid_pixels.txt'))
+    return dict(zip(names, hashes or [None]*len(names)))
 
-def _validated_on(faces, run_dir): return bool(faces.df.name.isin(_valid_names(run_dir)).any())
+def _validated_on(faces, was):
+    "Which of `faces` those are: any two folders may hold a happy/1.jpg, so the pixels count too"
+    return np.array([n in was and (h is None or was[n] in (None, h)) for n,h in zip(faces.df.name, faces.df.get('pixels', [None]*len(faces)))], bool)
 
-def _same_split(faces, names):
+def _same_split(faces, validated):
     "Where validation is carved out of train: the images that the run validated on, whatever has come or gone since"
     if not faces.info.get('split_valid'): return
-    was = faces.df.name.isin(names)
+    was = _validated_on(faces, validated)
     if not was.any(): return                                      # other images altogether
-    if (n := len(names)-int(was.sum())): warnings.warn(f'{n} of the {len(names)} images that the run validated on are missing', MissingImage)
+    if (n := len(validated)-int(was.sum())): warnings.warn(f'{n} of the {len(validated)} images that the run validated on are missing', MissingImage)
     faces.df.loc[(faces.df.split=='valid') & ~was, 'split'] = 'train'
     faces.df.loc[was, 'split'] = 'valid'
     if 'pixels' in faces.df: mark_seen(faces.df)                # drawn faces are all different
