@@ -268,7 +268,7 @@ class Predictor:
         elif Path(run).is_file() and Path(run).suffix!='.safetensors': raise ValueError(f'{run} is no model: pass the folder of a run, or a .safetensors, .onnx or .xml file that maca_export wrote')
         else:
             self.model,self.info = load_run(run, device, which)
-            self.device,meta = pick_device(device),metadata(self.info)
+            self.device,meta = pick_device(device),metadata(self.info, which)
             self._probs = lambda xb: self.model(xb).float().softmax(-1).cpu()
             self._source,self._grey,self._stats = tuple(self.info['source_size'] or meta['size']),self.info['grey'],self.info['stats']
         self.labels,self.size,self.bs,self.flip = meta['labels'],meta['size'][0],bs,flip

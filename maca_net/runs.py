@@ -425,7 +425,9 @@ def evaluate_run(
         faces = read_run_data(run_dir, cfg) if own else read_data(cfg)
         if cfg.data=='folder':
             was = _validated(run_dir)
-            if own and not (own := bool(_validated_on(faces, was).any())) and faces.df.name.isin(was).any(): warnings.warn(f'{cfg.path}: its files are named as those that the run validated on, but hold other images: taken for another folder')
+            here = _validated_on(faces, was).any()
+            if own and not here and faces.df.name.isin(was).any(): warnings.warn(f'{cfg.path}: its files are named as those that the run validated on, but hold other images: taken for another folder')
+            own = own and here
             if not own and faces.info.get('split_valid'): faces.df['split'] = split          # another folder that comes in one piece is scored as one
     if split not in faces.splits: raise ValueError(f'split {split} is missing in {cfg.path or cfg.data}; there is {", ".join(faces.splits)}')
     knows_train = 'train' in faces.splits

@@ -269,23 +269,24 @@ def cell_differences(
         paper=claimed(a, b)) for a,b in pairs]).set_index('claim')
     t['p_holm'] = holm(t.p)
     t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.seeds_lo, r.seeds_hi, r.failed_seeds) for r in t.itertuples()]
-    t.attrs = dict(sd=sd)
+    t.attrs = dict(sd=sd, asked=len(t))
     return t
 
 def all_differences(
     store, experiment, base, seeds, pairs # As in `cell_differences`
 )->dict: # Heading -> `cell_differences`; just the first where nothing can be compared yet
-    "The same comparisons on all validation images, without those that occur in train, and by macro accuracy"
+    "The same comparisons on all validation images, without those that occur in train, and by macro accuracy; what has not been run is missing in the first, and left out of the others"
     looks = {'all validation images': {}, 'without validation images that occur in train': dict(unseen=True), 'macro accuracy: the mean over classes': dict(measure='macro_accuracy')}
     out = {}
     for what,opts in looks.items():
-        out[what] = cell_differences(store, experiment, base, seeds, pairs, **opts)
-        if not out[what].paired_seeds.any(): break
+        t = cell_differences(store, experiment, base, seeds, pairs, **opts)
+        out[what] = t if not out else t[t.verdict!='missing']
+        if not t.paired_seeds.any(): break
     return out
 
 def show_differences(t:pd.DataFrame)->pd.DataFrame:
     "`cell_differences` for people, in points"
-    n = len(t)
+    n = t.attrs['asked']
     def row(r):
         left_out = ', '.join(f'{k} {what}' for k,what in ((r.failed_seeds, 'failed'), (r.lost_seeds, 'lost')) if k)
         return {'points': _points(r), '95 % over seeds': f'{_pct(r.seeds_lo, "+")} to {_pct(r.seeds_hi, "+")}' if r.paired_seeds>1 else '', 'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
