@@ -552,6 +552,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'maca_net.runs.eval_dl': ('runs.html#eval_dl', 'maca_net/runs.py'),
                                'maca_net.runs.evaluate_run': ('runs.html#evaluate_run', 'maca_net/runs.py'),
                                'maca_net.runs.fingerprint': ('runs.html#fingerprint', 'maca_net/runs.py'),
+                               'maca_net.runs.hardware_name': ('runs.html#hardware_name', 'maca_net/runs.py'),
                                'maca_net.runs.identity': ('runs.html#identity', 'maca_net/runs.py'),
                                'maca_net.runs.load_run': ('runs.html#load_run', 'maca_net/runs.py'),
                                'maca_net.runs.peak_memory': ('runs.html#peak_memory', 'maca_net/runs.py'),

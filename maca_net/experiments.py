@@ -255,7 +255,7 @@ def run_one(
     except Timeout: print(f'{key} is held by another process')
 
 _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads',
-    'label_list', 'images', 'chosen_epoch', 'parameters', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
+    'label_list', 'images', 'chosen_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"

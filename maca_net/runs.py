@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FLIP_SCORES', 'RunConfig', 'data_name', 'read_data', 'pixel_baseline', 'RunLog', 'save_weights', 'predict_probs',
-           'fingerprint', 'train_run', 'count_flops', 'peak_memory', 'scale_name', 'identity', 'counts_table',
-           'score_split', 'eval_dl', 'draw_figures', 'load_run', 'public_info', 'evaluate_run', 'run_config',
-           'read_run_data']
+           'fingerprint', 'train_run', 'count_flops', 'peak_memory', 'hardware_name', 'scale_name', 'identity',
+           'counts_table', 'score_split', 'eval_dl', 'draw_figures', 'load_run', 'public_info', 'evaluate_run',
+           'run_config', 'read_run_data']
 
 # %% ../nbs/60_runs.ipynb #8572c8c6
 import hashlib, io, platform, sys, warnings
@@ -257,7 +257,7 @@ def _train_run(cfg, out, faces, figures, held):
     learn.model.load_state_dict(load_file(out/'model.safetensors', device=str(dev)))
     best,probs = score()
     flipped,flip_probs = score(flip=True)
-    cost = dict(parameters=sum(p.numel() for p in learn.model.parameters()), flops=count_flops(learn.model, cfg.size, dev), peak_mb=peak_memory(dev), hours=hours,
+    cost = dict(parameters=sum(p.numel() for p in learn.model.parameters()), flops=count_flops(learn.model, cfg.size, dev), hardware=hardware_name(dev), peak_mb=peak_memory(dev), hours=hours,
         train_images_per_s=cfg.epochs*len(dls.train)*cfg.bs/log.train_seconds)
     res = dict(best, split='valid', chosen_epoch=log.best_epoch, chosen_by='accuracy_unseen on validation: without images that also occur in train',
         last=last, flip={k: flipped[k] for k in FLIP_SCORES if k in flipped}, **identity(info), **cost)
@@ -292,6 +292,10 @@ def peak_memory(device)->float|None:
     try: import resource
     except ImportError: return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform=='darwin' else 2**10)
+
+def hardware_name(device)->str:
+    "The GPU's name, or CPU"
+    return torch.cuda.get_device_name(device) if device.type=='cuda' else device.type.upper()
 
 def scale_name(
     cfg:RunConfig, # A run

@@ -1,0 +1,85 @@
+"On a GPU, where there is one: training, stopping and going on, plots and predictions of a network that moves there, what leaves it again"
+import os
+import numpy as np, pytest, torch
+os.environ.setdefault('MPLBACKEND', 'Agg')
+import matplotlib.pyplot as plt
+from fastai.callback.core import Callback
+from maca_net.all import (Checkpoint, Predictor, RunConfig, Store, eval_dl, export_run, face_dls, load_run, maca_learner, plot_attention, plot_tsne, predict_probs,
+    read_synth, run_experiment, scale_config, set_seed, train_run)
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+CFG = dict(arch='resnet18', size=48, last_stride=1, epochs=2, bs=32, lr=.02, schedule='cosine', n_faces=256, device='cuda')
+
+class KilledError(Exception): pass
+class Kill(Callback):
+    "Ends a fit without a word in the middle of an epoch"
+    def __init__(self, epoch): self.at = epoch
+    def after_batch(self):
+        if self.training and self.epoch==self.at and self.iter==2: raise KilledError('killed')
+
+@pytest.fixture(scope='module')
+def faces(): return read_synth(256, 48, progress=False)
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, faces):
+    out = tmp_path_factory.mktemp('runs')/'paper'
+    return out,train_run(RunConfig(preset='paper', **CFG), out, faces)
+
+def learner(faces, preset='paper', **kw):
+    set_seed(0)
+    return maca_learner(face_dls(faces, 48, 32, device='cuda'), 'resnet18', preset, last_stride=1, lr=.02, **kw)
+
+def test_a_run_trains_there_and_says_so(run):
+    out,res = run
+    assert res['hardware']==torch.cuda.get_device_name(0) and res['precision'] in ('bf16', 'fp16') and 10<res['peak_mb']<4000
+    assert all(f.stat().st_size for f in (out/'figures').iterdir()) and {'tsne.png', 'attention.png', 'curves.png'} <= {f.name for f in (out/'figures').iterdir()}
+
+def test_the_cpu_answers_alike(run, faces):
+    there,here = (predict_probs(m, eval_dl(faces.only('valid'), 48, torch.device(d))) for d in ('cuda', 'cpu') for m in [load_run(run[0], d)[0]])
+    assert np.abs(there-here).max()<.05 and (there.argmax(1)==here.argmax(1)).mean()>.95           # bf16 here and there
+
+def test_predictor_and_export(run, faces, tmp_path):
+    img = faces.image(0)
+    p,q = (Predictor(run[0], device=d).predict(img, detect=False, attention=True).faces[0] for d in ('cuda', 'cpu'))
+    assert p.label==q.label and max(abs(p.probabilities[k]-q.probabilities[k]) for k in p.probabilities)<.05
+    f = export_run(run[0], 'safetensors', tmp_path/'m.safetensors')['file']
+    assert Predictor(f, device='cuda').predict(img, detect=False).faces[0].label==p.label
+
+@pytest.mark.parametrize('preset,kw', [('plain', {}), ('paper', {}), ('paper', dict(precision='fp16')), ('dan', {})])
+def test_stopped_and_gone_on_with(faces, tmp_path, preset, kw):
+    "The same end, to what a GPU repeats of its own sums"
+    torch.backends.cudnn.deterministic = True
+    try:
+        ends = []
+        for at in (None, 1):
+            file = tmp_path/f'{at}.pt'
+            if at is not None:
+                with pytest.raises(KilledError), (l := learner(faces, preset, cbs=[Checkpoint(file), Kill(at)], **kw)).no_bar(), l.no_logging(): l.fit(2)
+                assert file.exists()
+            l = learner(faces, preset, cbs=Checkpoint(file), **kw)
+            with l.no_bar(), l.no_logging(): l.fit(2)
+            ends.append((torch.cat([p.detach().float().flatten().cpu() for p in l.model.parameters()]), l.recorder.values[-1][:2]))
+        (a,va),(b,vb) = ends
+        assert (a-b).norm()/a.norm()<1e-2 and np.allclose(va, vb, rtol=.05), ((a-b).norm()/a.norm(), va, vb)
+    finally: torch.backends.cudnn.deterministic = False
+
+def test_before_the_first_fit(faces):
+    "The network is still on the CPU then, the loaders are not"
+    l = learner(faces)
+    plot_attention(l, faces.image(0)); plot_tsne(l, kind='heads', max_n=50); l.dls.show_batch()
+    with l.no_bar(), l.no_logging(): assert l.predict(np.asarray(faces.image(0)))[0] in faces.vocab
+    plt.close('all')
+
+def test_less_memory_in_the_backward_pass(faces):
+    "Checkpointing holds less and learns the same"
+    res = []
+    for ck in (False, True):
+        l = learner(faces, 'plain', checkpointing=ck, precision='fp32')
+        torch.cuda.empty_cache(); torch.cuda.reset_peak_memory_stats()
+        with l.no_bar(), l.no_logging(): l.fit(1)
+        res.append((torch.cuda.max_memory_allocated(), l.recorder.values[-1][0]))
+    assert res[1][0]<res[0][0] and abs(res[0][1]-res[1][1])<.1
+
+def test_two_runs_at_a_time_on_one_gpu(tmp_path):
+    t = run_experiment('fig7', tmp_path/'s', scale_config('quick', n_faces=128, epochs=1), 1, 2, ['cuda:0'])
+    assert (t.state=='done').all() and set(Store(tmp_path/'s').rows().hardware)=={torch.cuda.get_device_name(0)}
