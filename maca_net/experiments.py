@@ -259,7 +259,7 @@ _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'n
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"
-    row = dict(key=key, **dict(asdict(cfg), path=_what(cfg).get('path')), readings_all=asdict(cfg.get_preset()), machine=platform.machine(), cores=os.cpu_count(), code=code_version(), error=None)
+    row = dict(key=key, **dict(asdict(cfg), path=_what(cfg).get('path')), readings_all=asdict(cfg.get_preset()), hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(), code=code_version(), error=None)
     out = store.work(key)
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)
@@ -328,7 +328,7 @@ def run_experiment(
         r = t[(t.label==label) & (t.seed==cfg.seed)].iloc[0]
         say(f"[{t.state.isin(['done', 'failed']).sum()}/{len(t)}] {label}, seed {cfg.seed}: "
             + (f'{100*r.accuracy:.2f} % in {r.hours:.2f} h' if r.state=='done' else f'{r.state}: {why or _read(store.row_file(key))["error"]}' if r.state=='failed' else f'no result: {why}' if why else 'another process is at it')
-            + (f'; about {hours_left(t, workers):.1f} h left' if hours_left(t, workers)>0 else ''))
+            + (f'; about {left:.1f} h left' if (left := hours_left(t, workers, r.hardware))>0 else ''))
     ex = ThreadPoolExecutor(workers)
     try: list(ex.map(one, todo))
     except BaseException:
@@ -358,21 +358,22 @@ def status(
     store, # Path of the store
     base:RunConfig=None, # The scale
     seeds=3, # A number of seeds, or a list of them
-)->pd.DataFrame: # label, seed, state (done, failed, running, interrupted, to do), share done, accuracy, hours, key
+)->pd.DataFrame: # label, seed, state (done, failed, running, interrupted, to do), share done, accuracy, hours, hardware, key
     "Where each run of an experiment stands"
     store = Store(store)
     def state(cfg):
         k = run_key(cfg)
         if store.has(k):
             r = _read(store.row_file(k))
-            return ('failed' if r.get('error') else 'done', 1., r.get('accuracy', np.nan), r.get('hours', np.nan))
+            return ('failed' if r.get('error') else 'done', 1., r.get('accuracy', np.nan), r.get('hours', np.nan), r.get('hardware'))
         s = 'running' if store.is_running(k) else 'interrupted' if (store.work(k)/'checkpoint.pt').exists() else 'to do'
         h = store.work(k)/'history.csv'
-        return (s, len(pd.read_csv(h))/cfg.epochs if h.is_file() else 0., np.nan, np.nan)
+        return (s, len(pd.read_csv(h))/cfg.epochs if h.is_file() else 0., np.nan, np.nan, None)
     return pd.DataFrame([(label, cfg.seed, *state(cfg), run_key(cfg)) for label,cfg in plan(get_experiment(experiment), base, seeds)],
-                        columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'key'])
+                        columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key'])
 
-def hours_left(table:pd.DataFrame, workers:int=1)->float:
-    "What the rest of `status` will take, at the mean of what is done of the same cell, or of all cells; NaN before the first"
-    own = table.hours.groupby(table.label).transform('mean').fillna(table.hours.mean())
+def hours_left(table:pd.DataFrame, workers:int=1, hardware:str=None)->float:
+    "What the rest of `status` will take, at the mean of what is done of the same cell, or of all cells (of those on `hardware`, where it is said); NaN before the first"
+    hours = table.hours.where(table.hardware==hardware) if hardware else table.hours
+    own = hours.groupby(table.label).transform('mean').fillna(hours.mean())
     return (own*(1-table.share)).sum(min_count=1)/workers
