@@ -70,6 +70,8 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {l: dict(preset=p) for l,p in (('plain', 'plain'), ('DAN', 'dan'), ('MACA-Net', 'paper'), ('recommended', 'recommended'))}),
     Experiment('candidates', 'What may earn its place in the preset recommended; wants FERPlus, for its votes', _candidates()),
     Experiment('readings', 'Every reading of an unclear equation, one at a time, around paper', _one_at_a_time()),
+    Experiment('classifier', 'The classifier, which the paper does not describe: as it is, and with a batch norm on its logits', {f'{l}{what}': dict(p, **opts)
+        for what,opts in (('', {}), (', batch norm', dict(readings='classifier=batch_norm'))) for l,p in (('plain', dict(preset='plain')), ('MHCA without MI', dict(preset='paper', a=0., u=0.)), ('AFC + MHCA', dict(preset='paper')))}),
 )}
 
 def get_experiment(name):
