@@ -570,6 +570,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.statistics._compare': ('statistics.html#_compare', 'maca_net/statistics.py'),
                                      'maca_net.statistics._failed': ('statistics.html#_failed', 'maca_net/statistics.py'),
                                      'maca_net.statistics._filled': ('statistics.html#_filled', 'maca_net/statistics.py'),
+                                     'maca_net.statistics._hours': ('statistics.html#_hours', 'maca_net/statistics.py'),
                                      'maca_net.statistics._mean_sd': ('statistics.html#_mean_sd', 'maca_net/statistics.py'),
                                      'maca_net.statistics._mixed': ('statistics.html#_mixed', 'maca_net/statistics.py'),
                                      'maca_net.statistics._num': ('statistics.html#_num', 'maca_net/statistics.py'),

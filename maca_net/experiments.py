@@ -278,7 +278,7 @@ class _Workers:
     def __init__(self, store, n, devices):
         self.store,self.free,self.procs,self.stopped = store,list(islice(cycle(devices or [None]), n)),set(),False
         self.env = {**os.environ, 'MPLBACKEND': 'Agg'}
-        if n>1 and not devices: self.env['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1)//n))      # else each takes every core
+        if n>1: self.env.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1)//n)))             # else each takes every core
     def stop(self):
         self.stopped = True
         for p in list(self.procs): p.terminate()

@@ -22,6 +22,8 @@ _LAB = '''examples:
       Table 1 on FERPlus with three seeds, a night or two on two cores; stop it, type it again, it goes on
   maca_lab run fig6 --data rafdb --path RAF-DB --scale paper --gpu 0,1 --seeds 5
       the number of heads at the paper's own scale, a run at a time on each of two GPUs
+  maca_lab run readings --data ferplus --path FERPlus --gpu 0 --workers 12
+      twelve runs at a time on one GPU, which a network as small as that does not fill; NVIDIA's MPS lets them work side by side
   maca_lab run readings --data ferplus --path FERPlus --cluster slurm --workers 8 --cluster-args slurm_partition=gpu,gpus_per_node=1,timeout_min=600
       eight jobs that share the runs out among themselves; the store must lie where all of them see it
   maca_lab status results/ferplus

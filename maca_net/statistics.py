@@ -154,6 +154,11 @@ def _mixed(have, keys):
     on = Counter(r['hardware'] for r in rows if isinstance(r.get('hardware'), str))
     return ''.join(f'; {k} of {len(rows)} runs on {h}' for h,k in on.items() if h!='CPU' and k<len(rows)) + (f'; CAUTION: {n} different sets of images or labels' if n>1 else '')
 
+def _hours(rows):
+    "Hardware -> mean hours of a run there"
+    r = pd.DataFrame([dict(hardware=str(o.get('hardware') or 'unknown'), hours=o.get('hours')) for o in rows if pd.notna(o.get('hours', np.nan))], columns=['hardware', 'hours'])
+    return r.groupby('hardware').hours.mean().to_dict()
+
 def _compare(store, have, pairs, unseen, measure='accuracy'):
     "(key, reference key), a pair a seed, of runs that may be missing: difference, its intervals over images and over seeds, p, and what was left out"
     macro = measure=='macro_accuracy'
@@ -196,8 +201,7 @@ def results_table(
         cmp = _compare(store, have, [(k, r) for k,r in refs if k!=r], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(_failed(have, k) for k in mine.values()), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
             accuracy_unseen=mean_interval(un)['mean'], macro=macro['mean'], macro_sd=macro['sd'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
-            paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'],
-            hours=get('hours')['mean'] if len({str(r.get('hardware')) for r in done})<2 else float('nan')))          # a GPU's hours and a CPU's have no mean
+            paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], hours=_hours(done)))
     t = pd.DataFrame(out).set_index('label')
     t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, keys), against=against, sd=sd)
     return t
@@ -224,7 +228,7 @@ def show_table(
             'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _mean_sd(r.macro, r.macro_sd, r.done), 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else _points(r) + (f' (n = {r.paired_seeds})' if 0<r.paired_seeds<r.done else ''),
             'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
-            'GFLOP a face': _num(r.flops/1e9), 'hours a run': _num(r.hours)}
+            'GFLOP a face': _num(r.flops/1e9), 'hours a run': ', '.join(f'{v:.2f}' + f' on {h}'*(len(r.hours)>1) for h,v in r.hours.items())}
     return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
 
 def power_note(
