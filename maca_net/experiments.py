@@ -200,6 +200,13 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
         s['seeds'] |= set(d['seeds'])
     return [dict(s, seeds=sorted(s['seeds'])) for s in out.values()]
 
+def _differ(f, g):
+    "Whether two files of a store are of different results; a row may say more than the other, as a later version writes it, if it says nothing else"
+    if f.read_bytes()==g.read_bytes(): return False
+    if f.parent.name!='rows': return True
+    a,b = _read(f),_read(g)
+    return any(a[k]!=b[k] for k in a.keys() & b.keys())
+
 @patch
 def merge(
     self:Store,
@@ -212,11 +219,11 @@ def merge(
         for sub,ext in (('studies', 'json'), ('predictions', 'npz'), ('rows', 'json')):            # a row last: it says that all of it is there
             for f in _files(o/sub, ext):
                 to = self.path/sub/f.name
-                if to.exists() and to.read_bytes()!=f.read_bytes(): raise ValueError(f'{f} and {to} differ: keep one of them')
+                if to.exists() and _differ(f, to): raise ValueError(f'{f} and {to} differ: keep one of them')
                 if not to.exists(): new.append((f, to))
     came = {}
     for f,to in new:
-        if to.name in came and f.read_bytes()!=came[to.name].read_bytes(): raise ValueError(f'{f} and {came[to.name]} differ: keep one of them')
+        if to.name in came and _differ(f, came[to.name]): raise ValueError(f'{f} and {came[to.name]} differ: keep one of them')
         came[to.name] = f
     for f,to in new:
         with atomic_path(to) as tmp: shutil.copyfile(f, tmp)
@@ -278,7 +285,7 @@ class _Workers:
     def __init__(self, store, n, devices):
         self.store,self.free,self.procs,self.stopped = store,list(islice(cycle(devices or [None]), n)),set(),False
         self.env = {**os.environ, 'MPLBACKEND': 'Agg'}
-        if n>1: self.env.setdefault('OMP_NUM_THREADS', str(max(1, (os.cpu_count() or 1)//n)))             # else each takes every core
+        if n>1: self.env['OMP_NUM_THREADS'] = str(max(1, torch.get_num_threads()//n))             # else each takes every core
     def stop(self):
         self.stopped = True
         for p in list(self.procs): p.terminate()
@@ -376,6 +383,6 @@ def status(
 
 def hours_left(table:pd.DataFrame, workers:int=1, hardware:str=None)->float:
     "What the rest of `status` will take, at the mean of what is done of the same cell, or of all cells (of those on `hardware`, where it is said); NaN before the first"
-    hours = table.hours.where(table.hardware==hardware) if hardware else table.hours
+    hours = table.hours.where(table.hardware==hardware) if isinstance(hardware, str) else table.hours          # pandas makes NaN of None
     own = hours.groupby(table.label).transform('mean').fillna(hours.mean())
     return (own*(1-table.share)).sum(min_count=1)/workers

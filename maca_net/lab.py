@@ -82,10 +82,11 @@ def study_text(
     t = status(experiment, store.path, base, seeds)
     def cell(r): return {'done': f'{100*r.accuracy:.2f}', 'running': f'running {r.share:.0%}', 'interrupted': f'stopped {r.share:.0%}'}.get(r.state, r.state)
     n = t.state.value_counts()
-    left = {h: hours_left(t, hardware=h) for h in t.hardware[t.hours.notna()].dropna().unique()} or {None: hours_left(t)}
+    t['hardware'] = t.hardware.fillna('hardware not said')
+    left = {h: hours_left(t, hardware=h) for h in t.hardware[t.hours.notna()].unique()}
     head = f'{experiment.name}: {experiment.about}\n  at {scale_text(base, experiment)}\n  {n.get("done", 0)} of {len(t)} done'
     head += ''.join(f', {n[s]} {s}' for s in ('running', 'interrupted', 'failed') if s in n)
-    if any(l>0 for l in left.values()): head += '; about ' + ', '.join(f'{l:.1f} h' + f' on {h}'*(len(left)>1) for h,l in left.items()) + ' left, one run at a time'
+    if any(l>0 for l in left.values()): head += '; about ' + ' or '.join(f'{l:.1f} h (as on {h})' for h,l in left.items()) + ' left, one run at a time'
     elif not t.state.isin(['done', 'failed']).all(): head += '; time left is known after the first run'
     wide = t.assign(cell=[cell(r) for r in t.itertuples()]).pivot(index='label', columns='seed', values='cell').loc[list(experiment.cells)]
     return head + '\n' + wide.rename_axis(None).rename(columns='seed {}'.format).rename_axis(None, axis=1).to_string()

@@ -146,9 +146,11 @@ def pixel_baseline(
 # %% ../nbs/60_runs.ipynb #c64e6c0d
 class RunLog(Callback):
     "Writes history.csv after every epoch, and the weights of the best epoch by `accuracy_unseen` (the first of equals)"
-    order,state_attrs = 65,('best', 'best_epoch', 'train_seconds')
-    def __init__(self, out): self.out,self.best,self.best_epoch,self.train_seconds = Path(out),-1.,None,0.
-    def before_train(self): self.t0 = time.time()
+    order,state_attrs = 65,('best', 'best_epoch', 'train_seconds', 'hardware')
+    def __init__(self, out): self.out,self.best,self.best_epoch,self.train_seconds,self.hardware = Path(out),-1.,None,0.,[]
+    def before_train(self):
+        self.t0,here = time.time(),hardware_name(self.dls.device)
+        if here not in self.hardware: self.hardware.append(here)           # a run may go on elsewhere
     def after_train(self): self.train_seconds += time.time()-self.t0
     def after_epoch(self):
         if not is_fitting(self.learn): return                     # `validate` sends it too
@@ -257,7 +259,7 @@ def _train_run(cfg, out, faces, figures, held):
     learn.model.load_state_dict(load_file(out/'model.safetensors', device=str(dev)))
     best,probs = score()
     flipped,flip_probs = score(flip=True)
-    cost = dict(parameters=sum(p.numel() for p in learn.model.parameters()), flops=count_flops(learn.model, cfg.size, dev), hardware=hardware_name(dev), peak_mb=peak_memory(dev), hours=hours,
+    cost = dict(parameters=sum(p.numel() for p in learn.model.parameters()), flops=count_flops(learn.model, cfg.size, dev), hardware=', then '.join(log.hardware), peak_mb=peak_memory(dev), hours=hours,
         train_images_per_s=cfg.epochs*len(dls.train)*cfg.bs/log.train_seconds)
     res = dict(best, split='valid', chosen_epoch=log.best_epoch, chosen_by='accuracy_unseen on validation: without images that also occur in train',
         last=last, flip={k: flipped[k] for k in FLIP_SCORES if k in flipped}, **identity(info), **cost)
@@ -294,8 +296,9 @@ def peak_memory(device)->float|None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform=='darwin' else 2**10)
 
 def hardware_name(device)->str:
-    "The GPU's name, or CPU"
-    return torch.cuda.get_device_name(device) if device.type=='cuda' else device.type.upper()
+    "The GPU's name, Apple GPU, or CPU"
+    if device.type in ('cuda', 'xpu'): return getattr(torch, device.type).get_device_name(device)
+    return 'Apple GPU' if device.type=='mps' else 'CPU'
 
 def scale_name(
     cfg:RunConfig, # A run

@@ -147,29 +147,32 @@ def _study(store, experiment, base, seeds, measure='accuracy'):
 def _ok(have, k): return k in have and pd.isna(have[k].get('error'))
 def _failed(have, k): return k in have and not _ok(have, k)
 
+def _on(r): return h if isinstance(h := r.get('hardware'), str) else 'hardware not said'      # rows of before it was written down; a frame makes NaN of them
+
 def _mixed(have, keys):
-    "A caution, where the runs were not all made on the same images and labels, and how many were made on a GPU, where not all were; of runs that do not say nothing is known"
-    rows = [have[k] for k in keys.values() if k in have]
+    "A caution, where the runs were not all made on the same images and labels, and how many were made on other hardware than a CPU; of runs that do not say nothing is known"
+    rows = [have[k] for k in dict.fromkeys(keys) if k in have]
     n = len({r['images'] for r in rows if isinstance(r.get('images'), str)})
-    on = Counter(r['hardware'] for r in rows if isinstance(r.get('hardware'), str))
-    return ''.join(f'; {k} of {len(rows)} runs on {h}' for h,k in on.items() if h!='CPU' and k<len(rows)) + (f'; CAUTION: {n} different sets of images or labels' if n>1 else '')
+    on = Counter(r['hardware'] for r in rows if isinstance(r.get('hardware'), str) and r['hardware']!='CPU')
+    return ''.join(f'; {k} of {len(rows)} runs on {h}' for h,k in on.items()) + (f'; CAUTION: {n} different sets of images or labels' if n>1 else '')
 
 def _hours(rows):
-    "Hardware -> mean hours of a run there"
-    r = pd.DataFrame([dict(hardware=str(o.get('hardware') or 'unknown'), hours=o.get('hours')) for o in rows if pd.notna(o.get('hours', np.nan))], columns=['hardware', 'hours'])
+    "Hardware -> mean hours of a run there, with whatever else it had to do"
+    r = pd.DataFrame([(_on(o), o['hours']) for o in rows if pd.notna(o.get('hours', np.nan))], columns=['hardware', 'hours'])
     return r.groupby('hardware').hours.mean().to_dict()
 
 def _compare(store, have, pairs, unseen, measure='accuracy'):
     "(key, reference key), a pair a seed, of runs that may be missing: difference, its intervals over images and over seeds, p, and what was left out"
     macro = measure=='macro_accuracy'
     nan = float('nan')
-    out = dict(paired_seeds=0, failed_seeds=sum(_failed(have, a) or _failed(have, b) for a,b in pairs), lost_seeds=0, images=0,
+    out = dict(paired_seeds=0, failed_seeds=sum(_failed(have, a) or _failed(have, b) for a,b in pairs), other_hardware=0, lost_seeds=0, images=0,
         difference=nan, diff_lo=nan, diff_hi=nan, p=nan, seeds_lo=nan, seeds_hi=nan, disagree=nan)
     ms = []
     for a,b in pairs:
         if not (_ok(have, a) and _ok(have, b)): continue
         try: ms.append(paired(store.predictions(a), store.predictions(b), unseen=unseen))
         except FileNotFoundError as e: warnings.warn(str(e)); out['lost_seeds'] += 1
+        else: out['other_hardware'] += _on(have[a])!=_on(have[b])
     if not ms: return out
     ms = [m.assign(d=m.a.astype(int)-m.b) for m in ms]
     g = pd.concat(ms).groupby(['name', 'nth'])
@@ -190,7 +193,7 @@ def results_table(
 )->pd.DataFrame: # A row a cell; accuracies in 0..1; `attrs` say title, scale, reference and the seeds' pooled standard deviation
     "A study as the paper's table, with what it can and cannot carry"
     exp,base,have,keys,sd = _study(store, experiment, base, seeds)
-    out = []
+    out,compared = [],[]
     for label,opts in exp.cells.items():
         mine = {s: k for (l,s),k in keys.items() if l==label}
         done = [have[k] for k in mine.values() if _ok(have, k)]
@@ -198,12 +201,13 @@ def results_table(
         acc,macro = get('accuracy', bounds=(0,1)),get('macro_accuracy')
         un = [r['accuracy'] if pd.isna(r.get('accuracy_unseen')) else r['accuracy_unseen'] for r in done]
         refs = [(k, run_key(reference_run(base, opts, s, against))) for s,k in mine.items()]
+        compared += [r for _,r in refs]
         cmp = _compare(store, have, [(k, r) for k,r in refs if k!=r], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(_failed(have, k) for k in mine.values()), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
             accuracy_unseen=mean_interval(un)['mean'], macro=macro['mean'], macro_sd=macro['sd'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
             paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], hours=_hours(done)))
     t = pd.DataFrame(out).set_index('label')
-    t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, keys), against=against, sd=sd)
+    t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, [*keys.values(), *compared]), against=against, sd=sd)
     return t
 
 # %% ../nbs/67_statistics.ipynb #67a010
@@ -221,6 +225,7 @@ def show_table(
     t:pd.DataFrame, # From `results_table`
 )->pd.DataFrame: # Text
     "A table for people: percent, mean +- sd, missing as missing"
+    several = len({h for o in t.hours for h in o})>1
     def row(r):
         gone = 'missing' if not r.failed else f'failed ({r.failed:.0f})'
         return {'runs': f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else ''),
@@ -228,7 +233,7 @@ def show_table(
             'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _mean_sd(r.macro, r.macro_sd, r.done), 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else _points(r) + (f' (n = {r.paired_seeds})' if 0<r.paired_seeds<r.done else ''),
             'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
-            'GFLOP a face': _num(r.flops/1e9), 'hours a run': ', '.join(f'{v:.2f}' + f' on {h}'*(len(r.hours)>1) for h,v in r.hours.items())}
+            'GFLOP a face': _num(r.flops/1e9), 'hours a run': ', '.join(f'{v:.2f}' + f' on {h}'*several for h,v in r.hours.items())}
     return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
 
 def power_note(
@@ -268,7 +273,7 @@ def cell_differences(
     pairs, # (cell, the cell it is compared with)
     unseen:bool=False, # Compare without images that occur in train
     measure:str='accuracy', # Or 'macro_accuracy', the mean over classes
-)->pd.DataFrame: # difference, diff_lo and diff_hi (over images), seeds_lo and seeds_hi, p and p_holm, paired_seeds, paper (its difference of accuracies), verdict
+)->pd.DataFrame: # difference, diff_lo and diff_hi (over images), seeds_lo and seeds_hi, p and p_holm, paired_seeds, other_hardware (pairs of which one run was made on other hardware), paper (its difference of accuracies), verdict
     "Cells against others, each over the seeds that both have. Raises `ValueError` for another measure"
     if measure not in MEASURES: raise ValueError(f'measure is one of {", ".join(MEASURES)}, not {measure!r}')
     exp,base,have,keys,sd = _study(store, experiment, base, seeds, measure)
@@ -296,7 +301,7 @@ def show_differences(t:pd.DataFrame)->pd.DataFrame:
     "`cell_differences` for people, in points"
     n = t.attrs['asked']
     def row(r):
-        left_out = ', '.join(f'{k} {what}' for k,what in ((r.failed_seeds, 'failed'), (r.lost_seeds, 'lost')) if k)
+        left_out = ', '.join(f'{k} {what}' for k,what in ((r.failed_seeds, 'failed'), (r.lost_seeds, 'lost'), (r.other_hardware, 'across hardware')) if k)
         return {'points': _points(r), '95 % over seeds': f'{_pct(r.seeds_lo, "+")} to {_pct(r.seeds_hi, "+")}' if r.paired_seeds>1 else '', 'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
             'p': f'{r.p:.2g}' if r.paired_seeds else '', **({f'p of {n} (Holm)': f'{r.p_holm:.2g}' if r.paired_seeds else ''} if n>1 else {}),
             'paper, points': _pct(r.paper, '+') if not np.isnan(r.paper) else '', 'so': r.verdict}
