@@ -190,7 +190,7 @@ def results_table(
     seeds=3, # A number of seeds, or a list of them
     against:str='plain', # The preset that cells are compared with, at the same scale and seed
     unseen:bool=False, # Compare without images that occur in train
-)->pd.DataFrame: # A row a cell; accuracies in 0..1; `attrs` say title, scale, reference and the seeds' pooled standard deviation
+)->pd.DataFrame: # A row a cell; accuracies in 0..1, hours as hardware -> mean of a run; `attrs` say title, scale, reference and the seeds' pooled standard deviation
     "A study as the paper's table, with what it can and cannot carry"
     exp,base,have,keys,sd = _study(store, experiment, base, seeds)
     out,compared = [],[]
