@@ -193,14 +193,28 @@ def _fit(learn, sched, n_epoch, warmup, cbs, kwargs):
 
 @patch
 @delegates(Learner.fit, but='lr')
-def fit_step(self:Learner, n_epoch, lr=None, step=15, gamma=.1, warmup=0., cbs=None, **kwargs):
-    "Fit with the paper's schedule: lr times `gamma` every `step` epochs; `warmup` in epochs"
+def fit_step(self:Learner,
+    n_epoch:int, # Passes over the training data
+    lr:float=None, # Rate at the start; None: the learner's
+    step:int=PAPER_RECIPE['step'], # Epochs between the drops
+    gamma:float=.1, # Factor of a drop
+    warmup:float=0., # Epochs over which the rate grows to `lr`
+    cbs=None, # More callbacks
+    **kwargs, # To `Learner.fit`
+):
+    "Fit with the paper's schedule: lr times `gamma` every `step` epochs. Raises `ValueError` unless `warmup` is below `n_epoch`"
     _fit(self, StepSched(_lrs(self, lr), n_epoch, step, gamma), n_epoch, warmup, cbs, kwargs)
 
 @patch
 @delegates(Learner.fit, but='lr')
-def fit_cosine(self:Learner, n_epoch, lr=None, warmup=None, cbs=None, **kwargs):
-    "Fit with the rate growing to `lr` over `warmup` epochs (None: one, or a tenth of `n_epoch` if that is less), then down to 0 as a half cosine"
+def fit_cosine(self:Learner,
+    n_epoch:int, # Passes over the training data
+    lr:float=None, # Highest rate; None: the learner's
+    warmup:float=None, # Epochs over which the rate grows to `lr`; None: one, or a tenth of `n_epoch` if that is less
+    cbs=None, # More callbacks
+    **kwargs, # To `Learner.fit`
+):
+    "Fit with the rate growing to `lr`, then going down to 0 as a half cosine. Raises `ValueError` unless `warmup` is below `n_epoch`"
     _fit(self, SchedCos(_lrs(self, lr), 0.), n_epoch, min(1., n_epoch/10) if warmup is None else warmup, cbs, kwargs)
 
 # %% ../nbs/30_callbacks.ipynb #b688566f

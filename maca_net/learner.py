@@ -26,7 +26,7 @@ TorchSGD = partial(SGD, mom=.9, decouple_wd=False)
 def maca_learner(
     dls, # From `ferplus_dls`, `rafdb_dls`, `folder_dls`, `synth_dls`, or any fastai image `DataLoaders`
     arch:str='resnet34', # Backbone, see `create_body`
-    preset='paper', # 'plain', 'paper', 'dan', 'recommended', or a `Preset`
+    preset='paper', # 'plain', 'paper', 'dan', 'recommended', or a `Preset`: network and losses only; the training recipe that makes 'recommended' more than 'plain' is `get_recipe('recommended')`
     weights=None, # Start of the backbone: None, 'imagenet', a torchvision weight name, or a checkpoint file
     a:float=None, # Weight of AFC; None: the preset's, 0: without
     u:float=None, # Weight of MI; None: the preset's, 0: without
@@ -37,8 +37,8 @@ def maca_learner(
     checkpointing:bool=False, # Less memory for more time: compute the backbone's stages again in the backward pass (ResNets)
     compile:bool=False, # `torch.compile`; gains nothing for training on a CPU
     label_smoothing:float=0., # In cross-entropy
-    lr:float=.01, # Default rate
-    wd:float=1e-4, # Weight decay, coupled
+    lr:float=PAPER_RECIPE['lr'], # Default rate
+    wd:float=PAPER_RECIPE['wd'], # Weight decay, coupled
     metrics=None, # Beside accuracy, macro accuracy, accuracy on images not in train, and cross-entropy
     cbs=None, # More callbacks
     **kwargs, # To `Learner`

@@ -6,7 +6,7 @@
 __all__ = ['CHOICES', 'ALPHAS', 'PRESETS', 'PAPER_RECIPE', 'RECIPES', 'Preset', 'get_preset', 'parse_readings', 'get_recipe']
 
 # %% ../nbs/05_presets.ipynb #c4aee9a5
-from dataclasses import dataclass, replace, asdict, fields
+from dataclasses import dataclass, replace, fields
 
 # %% ../nbs/05_presets.ipynb #91fb28c1
 CHOICES = dict(spatial=('self_attention', 'sum_map'), gate=('sigmoid', 'none'), pooling=('avg_max', 'avg'), branches=('parallel', 'sequential'),
@@ -83,7 +83,7 @@ def parse_readings(
     return out
 
 # %% ../nbs/05_presets.ipynb #449c46d0
-PAPER_RECIPE = dict(lr=.01, schedule='step', wd=1e-4, augment='paper', target=None, ema=None)
+PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None)
 RECIPES = dict(recommended=dict(lr=.05, schedule='cosine', wd=5e-4, augment='strong', target='votes', ema=.999))
 
 def get_recipe(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAPER', 'MEASURES', 'mean_interval', 'paired', 'mcnemar', 'sign_test', 'holm', 'bootstrap_difference',
-           'seen_by_images', 'seen_by_seeds', 'paper_number', 'reference_run', 'results_table', 'show_table',
-           'power_note', 'asked', 'verdict', 'cell_differences', 'all_differences', 'show_differences', 'plot_cells',
-           'run_figures', 'show_figures']
+           'seeds_and_images', 'seen_by_images', 'seen_by_seeds', 'paper_number', 'reference_run', 'results_table',
+           'show_table', 'show_costs', 'power_note', 'asked', 'verdict', 'cell_differences', 'all_differences',
+           'show_differences', 'plot_cells', 'run_figures', 'show_figures']
 
 # %% ../nbs/67_statistics.ipynb #67a001
 import math, re, warnings
@@ -64,9 +64,9 @@ def mcnemar(
     return float(min(1, pmf[np.abs(sums)>=abs(d.sum())].sum()))
 
 def _by_class(diff, classes):
-    "The images' differences, class by class; all in one without classes"
+    "The images' differences (last axis), class by class; all in one without classes"
     d = np.asarray(diff, dtype=float)
-    return [d] if classes is None else [d[np.asarray(classes)==k] for k in np.unique(classes)]
+    return [d] if classes is None else [d[..., np.asarray(classes)==k] for k in np.unique(classes)]
 
 def sign_test(
     diff, # As of `mcnemar`
@@ -103,6 +103,30 @@ def bootstrap_difference(
     ds = _by_class(diff, classes)
     return float(np.mean([d.mean() for d in ds])),*map(float, np.quantile(np.mean([means(d) for d in ds], axis=0), [(1-level)/2, (1+level)/2]))
 
+# %% ../nbs/67_statistics.ipynb #8434aca0
+def seeds_and_images(
+    diffs, # right(a) - right(b), seeds x images
+    classes=None, # True class of each image, for macro accuracies
+    level:float=.95, # Of the interval
+)->tuple: # (lower, upper, p); NaN for one seed
+    "Interval and test of a mean difference, for other seeds and other images at once"
+    by = _by_class(np.atleast_2d(diffs), classes)
+    K = len(by[0])
+    if K<2: return (float('nan'),)*3
+    var = lambda x, axis=None: x.var(axis, ddof=1) if x.shape[axis or 0]>1 else 0.             # a class of one image says nothing of other images
+    rest = lambda c: c - c.mean(0) - c.mean(1, keepdims=True) + c.mean()
+    seeds = np.mean([c.mean(1) for c in by], axis=0)
+    v_seeds = var(seeds)/K
+    v_images = sum(var(c.mean(0))/c.shape[1] for c in by)/len(by)**2
+    v_rest = sum((rest(c)**2).sum()/((K-1)*max(c.shape[1]-1, 1)*c.size) for c in by)/len(by)**2
+    first = max(v_seeds, v_rest)
+    whole = first + max(v_images-v_rest, 0)
+    if not whole: return (float(seeds.mean()),)*2 + (float(seeds.mean()==0),)                # no seed and no image differs from another
+    t = stats.t((K-1)*(whole/first)**2 if first else np.inf)
+    half = t.ppf((1+level)/2)*math.sqrt(whole)
+    return float(seeds.mean()-half),float(seeds.mean()+half),float(2*t.sf(abs(seeds.mean())/math.sqrt(whole)))
+
+
 # %% ../nbs/67_statistics.ipynb #67a00c
 def seen_by_images(n:int, disagree:float, power:float=.8, level:float=.95)->float:
     "The difference of accuracies that McNemar's test on `n` images finds with chance `power`; `disagree` is the mean square of the images' differences, of one seed the share that just one model gets right"
@@ -136,13 +160,17 @@ def reference_run(
 MEASURES = ('accuracy', 'macro_accuracy')
 
 def _study(store, experiment, base, seeds, measure='accuracy'):
-    "What both tables begin with: (experiment, scale, the store's rows by key, key of each (cell, seed), standard deviation of `measure` over seeds, pooled over the cells)"
+    "What both tables begin with: (experiment, scale, the store's rows by key, key of each (cell, seed), standard deviation of `measure` over seeds, that of the middle cell)"
     exp,base = get_experiment(experiment),base or RunConfig()
     have = {r['key']: r for r in store.rows().to_dict('records')}
     keys = {(l, c.seed): run_key(c) for l,c in plan(exp, base, seeds)}
-    sds = [mean_interval([have[k].get(measure) for (m,_),k in keys.items() if m==l and k in have])['sd'] for l in exp.cells]
-    sds = [s for s in sds if not np.isnan(s)]
-    return exp,base,have,keys,float(np.sqrt(np.mean(np.square(sds)))) if sds else float('nan')
+    spread = [mean_interval([have[k].get(measure) for (m,_),k in keys.items() if m==l and k in have]) for l in exp.cells]
+    return exp,base,have,keys,_middle_sd(spread)
+
+def _middle_sd(spread):
+    "Standard deviation of the middle cell, of `mean_interval` each: that of one run that did not learn would hide all others'. The middle of variances of few seeds lies low, hence its own median"
+    v = [m['sd']**2/(stats.chi2.ppf(.5, m['n']-1)/(m['n']-1)) for m in spread if m['n']>1]
+    return math.sqrt(np.median(v)) if v else float('nan')
 
 def _ok(have, k): return k in have and pd.isna(have[k].get('error'))
 def _failed(have, k): return k in have and not _ok(have, k)
@@ -150,23 +178,26 @@ def _failed(have, k): return k in have and not _ok(have, k)
 def _on(r): return h if isinstance(h := r.get('hardware'), str) else 'hardware not said'      # rows of before it was written down; a frame makes NaN of them
 
 def _mixed(have, keys):
-    "A caution, where the runs were not all made on the same images and labels, and how many were made on other hardware than a CPU; of runs that do not say nothing is known"
+    "A caution, where the runs were not all made on the same images and labels, how many were made on other hardware than a CPU, and of how many versions of the code they are; of runs that do not say nothing is known"
     rows = [have[k] for k in dict.fromkeys(keys) if k in have]
     n = len({r['images'] for r in rows if isinstance(r.get('images'), str)})
     on = Counter(r['hardware'] for r in rows if isinstance(r.get('hardware'), str) and r['hardware']!='CPU')
-    return ''.join(f'; {k} of {len(rows)} runs on {h}' for h,k in on.items()) + (f'; CAUTION: {n} different sets of images or labels' if n>1 else '')
+    code = {r['code'] for r in rows if isinstance(r.get('code'), str)}
+    return ''.join(f'; {k} of {len(rows)} runs on {h}' for h,k in on.items()) + (f'; by {len(code)} versions of the code' if len(code)>1 else '') + (f'; CAUTION: {n} different sets of images or labels' if n>1 else '')
 
-def _hours(rows):
-    "Hardware -> mean hours of a run there, with whatever else it had to do"
-    r = pd.DataFrame([(_on(o), o['hours']) for o in rows if pd.notna(o.get('hours', np.nan))], columns=['hardware', 'hours'])
-    return r.groupby('hardware').hours.mean().to_dict()
+_COSTS = ('hours', 'train_images_per_s', 'peak_mb')
+
+def _costs(rows):
+    "Hardware -> mean cost of a run there, with whatever else it had to do"
+    r = pd.DataFrame([dict(on=_on(o), **{k: o.get(k, np.nan) for k in _COSTS}) for o in rows], columns=['on', *_COSTS]).astype(dict.fromkeys(_COSTS, float))
+    return r.groupby('on').mean().to_dict('index')
 
 def _compare(store, have, pairs, unseen, measure='accuracy'):
-    "(key, reference key), a pair a seed, of runs that may be missing: difference, its intervals over images and over seeds, p, and what was left out"
+    "(key, reference key), a pair a seed, of runs that may be missing: difference, its intervals and p over images and over both seeds and images, and what was left out"
     macro = measure=='macro_accuracy'
     nan = float('nan')
     out = dict(paired_seeds=0, failed_seeds=sum(_failed(have, a) or _failed(have, b) for a,b in pairs), other_hardware=0, lost_seeds=0, images=0,
-        difference=nan, diff_lo=nan, diff_hi=nan, p=nan, seeds_lo=nan, seeds_hi=nan, disagree=nan)
+        difference=nan, diff_lo=nan, diff_hi=nan, p=nan, both_lo=nan, both_hi=nan, p_both=nan, disagree=nan)
     ms = []
     for a,b in pairs:
         if not (_ok(have, a) and _ok(have, b)): continue
@@ -174,14 +205,14 @@ def _compare(store, have, pairs, unseen, measure='accuracy'):
         except FileNotFoundError as e: warnings.warn(str(e)); out['lost_seeds'] += 1
         else: out['other_hardware'] += _on(have[a])!=_on(have[b])
     if not ms: return out
-    ms = [m.assign(d=m.a.astype(int)-m.b) for m in ms]
-    g = pd.concat(ms).groupby(['name', 'nth'])
-    d,classes = g.d.sum(),g.target.first() if macro else None
+    ms = [m.assign(d=m.a.astype(int)-m.b).set_index(['name', 'nth']) for m in ms]
+    each = pd.concat([m.d for m in ms], axis=1, join='inner')                              # an image a row, a seed a column
+    d,classes = each.sum(axis=1),ms[0].target[each.index] if macro else None
     diff,lo,hi = bootstrap_difference(d/len(ms), classes)
-    seeds = mean_interval([np.mean([c.mean() for c in _by_class(m.d, m.target if macro else None)]) for m in ms], bounds=(-1,1))
+    both_lo,both_hi,p_both = seeds_and_images(each.T, classes)
     squares = [(c**2).mean()/len(c) for c in _by_class(d/len(ms), classes)]
     return dict(out, paired_seeds=len(ms), images=len(d), difference=diff, diff_lo=lo, diff_hi=hi, p=sign_test(d, classes) if macro else mcnemar(d),
-        seeds_lo=seeds['lo'], seeds_hi=seeds['hi'], disagree=float(len(d)*np.sum(squares)/len(squares)**2))
+        both_lo=both_lo, both_hi=both_hi, p_both=p_both, disagree=float(len(d)*np.sum(squares)/len(squares)**2))
 
 def results_table(
     store, # A `Store`
@@ -190,7 +221,7 @@ def results_table(
     seeds=3, # A number of seeds, or a list of them
     against:str='plain', # The preset that cells are compared with, at the same scale and seed
     unseen:bool=False, # Compare without images that occur in train
-)->pd.DataFrame: # A row a cell; accuracies in 0..1, hours as hardware -> mean of a run; `attrs` say title, scale, reference and the seeds' pooled standard deviation
+)->pd.DataFrame: # A row a cell; accuracies in 0..1, costs as hardware -> mean hours, images/s and MB of a run; `attrs` say title, scale, reference and the seeds' standard deviation
     "A study as the paper's table, with what it can and cannot carry"
     exp,base,have,keys,sd = _study(store, experiment, base, seeds)
     out,compared = [],[]
@@ -205,7 +236,7 @@ def results_table(
         cmp = _compare(store, have, [(k, r) for k,r in refs if k!=r], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(_failed(have, k) for k in mine.values()), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
             accuracy_unseen=mean_interval(un)['mean'], macro=macro['mean'], macro_sd=macro['sd'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
-            paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], hours=_hours(done)))
+            paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], macro_f1=get('macro_f1')['mean'], nll=get('nll')['mean'], parameters=get('parameters')['mean'], costs=_costs(done)))
     t = pd.DataFrame(out).set_index('label')
     t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, [*keys.values(), *compared]), against=against, sd=sd)
     return t
@@ -225,16 +256,24 @@ def show_table(
     t:pd.DataFrame, # From `results_table`
 )->pd.DataFrame: # Text
     "A table for people: percent, mean +- sd, missing as missing"
-    several = len({h for o in t.hours for h in o})>1
     def row(r):
         gone = 'missing' if not r.failed else f'failed ({r.failed:.0f})'
         return {'runs': f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else ''),
             'accuracy %': _mean_sd(r.accuracy, r.sd, r.done) or gone, '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
             'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _mean_sd(r.macro, r.macro_sd, r.done), 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else _points(r) + (f' (n = {r.paired_seeds})' if 0<r.paired_seeds<r.done else ''),
-            'p': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
-            'GFLOP a face': _num(r.flops/1e9), 'hours a run': ', '.join(f'{v:.2f}' + f' on {h}'*several for h,v in r.hours.items())}
+            'p, images, uncorrected': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
+            'GFLOP a face': _num(r.flops/1e9)}
     return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
+
+def show_costs(
+    t:pd.DataFrame, # From `results_table`
+)->pd.DataFrame: # Text
+    "The scores that `show_table` leaves out, and what a run cost, by the hardware it ran on with whatever else that had to do"
+    several = len({h for o in t.costs for h in o})>1
+    def each(r, name, fmt): return ', '.join(f'{v[name]:{fmt}}' + f' on {h}'*several for h,v in r.costs.items() if not np.isnan(v[name]))
+    return _filled(pd.DataFrame([{'macro F1': _num(r.macro_f1), 'NLL': _num(r.nll), 'parameters, M': _num(r.parameters/1e6), 'GFLOP a face': _num(r.flops/1e9),
+        'images/s, training': each(r, 'train_images_per_s', '.0f'), 'peak memory, MB': each(r, 'peak_mb', '.0f'), 'hours a run': each(r, 'hours', '.2f')} for r in t.itertuples()], index=t.index))
 
 def power_note(
     t:pd.DataFrame, # From `results_table` or `cell_differences`
@@ -245,8 +284,9 @@ def power_note(
     few,many = d.paired_seeds.min(),d.paired_seeds.max()
     lo,hi = (f'{100*f(map(seen_by_images, d.images, d.disagree)):.1f}' for f in (min, max))
     s = f"With {few if few==many else f'{few} to {many}'} seed{'s'*int(many>1)} and {d.images.max():,} images, a difference of {lo if lo==hi else f'{lo} to {hi}'} points{'' if lo==hi else ', row by row,'} would be found 4 times of 5 by the images"
-    if few<2 or np.isnan(t.attrs['sd']): return s + '; what another seed would change, one seed cannot say.'
-    return s + f", and one of {100*seen_by_seeds(few, t.attrs['sd']):.1f} points by the seeds (their standard deviation is {100*t.attrs['sd']:.2f} points)."
+    if many<2 or np.isnan(t.attrs['sd']): return s + '; what another seed would change, one seed cannot say.'
+    by = ' or '.join(f"{100*seen_by_seeds(k, t.attrs['sd']):.1f} points by {k} seeds" for k in sorted(set(d.paired_seeds)-{1}))
+    return s + f", and one of {by} (the standard deviation of a cell's seeds is {100*t.attrs['sd']:.2f} points, in the middle of the cells)" + ('; of a row of one seed nothing can be said about another seed.' if few<2 else '.')
 
 # %% ../nbs/67_statistics.ipynb #67a0b1
 def asked(
@@ -254,18 +294,20 @@ def asked(
     name:str, # A name from `EXPERIMENTS`
 )->list: # Of dicts experiment, base, seeds
     "The studies of an experiment in a store; one that is missing as a whole where there is none"
-    return [s for s in store.studies() if s['experiment'].name==name] or [dict(experiment=EXPERIMENTS[name], base=scale_config(data='ferplus', path=''), seeds=[0,1,2])]
+    studies = store.studies()
+    like = studies[0] if studies else dict(base=scale_config(data='ferplus', path=''), seeds=[0,1,2])
+    return [s for s in studies if s['experiment'].name==name] or [dict(like, experiment=EXPERIMENTS[name])]
 
 def verdict(
     lo:float, hi:float, p:float, # Interval of a difference over images, and its p-value
-    seeds_lo:float=float('nan'), seeds_hi:float=float('nan'), # Its interval over seeds; NaN for one seed
+    p_both:float=float('nan'), # Its p-value over seeds and images; NaN for one seed
     failed:int=0, # Seeds that gave no model on one side or the other
 )->str:
-    "What they allow to say together"
+    "What they allow to say: better, worse, either for these seeds alone, these two runs differ, no difference shown"
     if np.isnan(lo): return 'failed' if failed else 'missing'
-    if p>=.05 or lo<=0<=hi: return 'cannot be told from none'
-    if np.isnan(seeds_lo): return 'these two runs differ'
-    return ('holds' if lo>0 else 'the opposite holds') + ('' if not failed and (seeds_lo>0 and lo>0 or seeds_hi<0 and hi<0) else ' for these seeds')
+    if p>=.05 or lo<=0<=hi: return 'no difference shown'
+    if np.isnan(p_both): return 'these two runs differ'
+    return ('better' if lo>0 else 'worse') + ('' if p_both<.05 and not failed else ' (these seeds)')
 
 def cell_differences(
     store, # A `Store`
@@ -273,15 +315,15 @@ def cell_differences(
     pairs, # (cell, the cell it is compared with)
     unseen:bool=False, # Compare without images that occur in train
     measure:str='accuracy', # Or 'macro_accuracy', the mean over classes
-)->pd.DataFrame: # difference, diff_lo and diff_hi (over images), seeds_lo and seeds_hi, p and p_holm, paired_seeds, other_hardware (pairs of which one run was made on other hardware), paper (its difference of accuracies), verdict
+)->pd.DataFrame: # difference; diff_lo, diff_hi, p and p_holm (over images); both_lo, both_hi, p_both and p_both_holm (over seeds and images); paired_seeds, other_hardware (pairs of which one run was made on other hardware), paper (its difference of accuracies), verdict
     "Cells against others, each over the seeds that both have. Raises `ValueError` for another measure"
     if measure not in MEASURES: raise ValueError(f'measure is one of {", ".join(MEASURES)}, not {measure!r}')
     exp,base,have,keys,sd = _study(store, experiment, base, seeds, measure)
     claimed = lambda a, b: np.subtract(*(paper_number(exp.name, o, base.data, base.weights) for o in (a,b))) if measure=='accuracy' else float('nan')
     t = pd.DataFrame([dict(claim=f'{a} over {b}', **_compare(store, have, [(k, keys.get((b,s))) for (l,s),k in keys.items() if l==a], unseen, measure),     # a study may have been asked for before a cell was
         paper=claimed(a, b)) for a,b in pairs]).set_index('claim')
-    t['p_holm'] = holm(t.p)
-    t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.seeds_lo, r.seeds_hi, r.failed_seeds) for r in t.itertuples()]
+    for k in ('p', 'p_both'): t[f'{k}_holm'] = holm(t[k])
+    t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds) for r in t.itertuples()]
     t.attrs = dict(sd=sd, asked=len(t))
     return t
 
@@ -298,12 +340,12 @@ def all_differences(
     return out
 
 def show_differences(t:pd.DataFrame)->pd.DataFrame:
-    "`cell_differences` for people, in points"
-    n = t.attrs['asked']
+    "`cell_differences` for people, in points; p-values as the verdict takes them, corrected for the number of comparisons asked"
+    of = f' (Holm, of {t.attrs["asked"]})' if t.attrs['asked']>1 else ''
     def row(r):
         left_out = ', '.join(f'{k} {what}' for k,what in ((r.failed_seeds, 'failed'), (r.lost_seeds, 'lost'), (r.other_hardware, 'across hardware')) if k)
-        return {'points': _points(r), '95 % over seeds': f'{_pct(r.seeds_lo, "+")} to {_pct(r.seeds_hi, "+")}' if r.paired_seeds>1 else '', 'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
-            'p': f'{r.p:.2g}' if r.paired_seeds else '', **({f'p of {n} (Holm)': f'{r.p_holm:.2g}' if r.paired_seeds else ''} if n>1 else {}),
+        return {'points': _points(r), '95 % over seeds and images': f'{_pct(r.both_lo, "+")} to {_pct(r.both_hi, "+")}' if r.paired_seeds>1 else '', 'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
+            f'p, images{of}': f'{r.p_holm:.2g}' if r.paired_seeds else '', f'p, seeds and images{of}': f'{r.p_both_holm:.2g}' if r.paired_seeds>1 else '',
             'paper, points': _pct(r.paper, '+') if not np.isnan(r.paper) else '', 'so': r.verdict}
     return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
 

