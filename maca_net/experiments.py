@@ -7,7 +7,7 @@ __all__ = ['EXPERIMENTS', 'SCALES', 'Experiment', 'get_experiment', 'scale_confi
            'cell_config', 'plan', 'run_one', 'run_experiment', 'set_failed_aside', 'status', 'hours_left']
 
 # %% ../nbs/65_experiments.ipynb #b8754a93
-import hashlib, json, os, platform, shutil, subprocess, sys, threading
+import hashlib, json, os, platform, shutil, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict, fields, replace
 from datetime import datetime, timezone
@@ -42,11 +42,13 @@ def _one_at_a_time():
     return cells
 
 def _candidates():
-    "What may raise validation accuracy, alone and together: training choices on the plain network, the whole recipe on the paper's, ways to join the heads"
+    "What may raise validation accuracy, alone and together: training choices on the plain network, those of the paper that the scale `cpu` has changed, the whole recipe on the paper's, ways to join the heads"
     lr,votes,ema,joined = dict(lr=.05),dict(target='votes'),dict(ema=.999),dict(preset='paper', readings='fusion=mean,classifier=batch_norm')
     return {'plain': dict(preset='plain'), 'paper': dict(preset='paper'), 'plain, lr .05, votes, EMA': dict(preset='plain', **lr, **votes, **ema),
         'plain, lr .05': dict(preset='plain', **lr), 'plain, votes': dict(preset='plain', **votes), 'plain, EMA': dict(preset='plain', **ema),
         'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, balanced': dict(preset='plain', balance='sampling'), 'plain, lr .05, votes': dict(preset='plain', **lr, **votes),
+        'plain, augmentation of the paper': dict(preset='plain', augment='paper'), 'plain, weight decay of the paper': dict(preset='plain', wd=1e-4),
+        'plain, lr .01': dict(preset='plain', lr=.01), 'paper, lr .01': dict(preset='paper', lr=.01),
         'paper, lr .05, votes, EMA': dict(preset='paper', **lr, **votes, **ema), 'mean of heads': dict(joined, a=0., u=0.),
         'mean of heads, lr .05, votes, EMA': dict(joined, a=0., u=0., **lr, **votes, **ema),
         'mean of decorrelated heads, lr .05, votes, EMA': dict(joined, readings=joined['readings']+',mi=decorrelation', a=0., **lr, **votes, **ema),
@@ -185,10 +187,12 @@ class Store:
 # %% ../nbs/65_experiments.ipynb #d0e5c406
 @patch
 def add_study(self:Store, experiment:Experiment, base:RunConfig, seeds):
-    "Keep what was asked for"
+    "Keep what was asked for. The file, where it is new"
     d = dict(name=experiment.name, about=experiment.about, cells=experiment.cells, base=_what(base), seeds=list(seeds))
     f = self.path/'studies'/f'{experiment.name}-{_hash(d)}.json'
-    if not f.exists(): write_json(f, d)
+    if f.exists(): return
+    write_json(f, d)
+    return f
 
 @patch
 def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and `status` take them
@@ -200,34 +204,38 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
         s['seeds'] |= set(d['seeds'])
     return [dict(s, seeds=sorted(s['seeds'])) for s in out.values()]
 
-def _differ(f, g):
-    "Whether two files of a store are of different results; a row may say more than the other, as a later version writes it, if it says nothing else"
-    if f.read_bytes()==g.read_bytes(): return False
-    if f.parent.name!='rows': return True
-    a,b = _read(f),_read(g)
-    return any(a[k]!=b[k] for k in a.keys() & b.keys())
+_COST = ('finished', 'hours', 'train_images_per_s', 'peak_mb', 'hardware', 'machine', 'cores', 'code')       # of a row, what the same run may cost or be called elsewhere
+
+def _unlike(a, b): return [k for k in a.keys() & b.keys() if k not in _COST and a[k]!=b[k]]      # where only one says something, a later version may have written it
+
+def _said(row): return row['error'] if row.get('error') else f"{100*row.get('accuracy', np.nan):.2f} %"
 
 @patch
 def merge(
     self:Store,
     *others, # Paths of stores
+    say=noop, # Called with a line for each run that both made, with another result
 )->int: # How many rows came
-    "Copy what the other stores have. Raises `ValueError` naming the file where two have the same key with another content, or that is no store"
-    new = []
+    """Copy what the other stores have. Of a run that two of them made the row that was here first stays, whichever is better. Raises `ValueError`, and copies nothing,
+    where an other is no store, a file cannot be read, or a run was made on other images"""
+    rows,files,twice = {},{},[]
     for o in map(Path, others):
         if not (o/'rows').is_dir(): raise ValueError(f'{o} is no store: it has no folder rows')
-        for sub,ext in (('studies', 'json'), ('predictions', 'npz'), ('rows', 'json')):            # a row last: it says that all of it is there
-            for f in _files(o/sub, ext):
-                to = self.path/sub/f.name
-                if to.exists() and _differ(f, to): raise ValueError(f'{f} and {to} differ: keep one of them')
-                if not to.exists(): new.append((f, to))
-    came = {}
-    for f,to in new:
-        if to.name in came and _differ(f, came[to.name]): raise ValueError(f'{f} and {came[to.name]} differ: keep one of them')
-        came[to.name] = f
-    for f,to in new:
-        with atomic_path(to) as tmp: shutil.copyfile(f, tmp)
-    return sum(to.parent.name=='rows' for to in {to for _,to in new})
+        for f in _files(o/'rows', 'json'):
+            row,first = _read(f),rows.get(f.stem) or (self.row_file(f.stem) if self.has(f.stem) else None)
+            if not first: rows[f.stem] = f
+            elif unlike := _unlike(row, here := _read(first)):
+                if 'images' in unlike: raise ValueError(f'{f} and {first} are of one run on other images or labels: keep them in stores of their own')
+                twice.append(f'{f.stem} was made twice: {_said(here)} in {first.parents[1]}, which stays; {_said(row)} in {o}')
+                continue
+            if (p := o/'predictions'/f'{f.stem}.npz').exists(): files.setdefault(f'predictions/{p.name}', p)
+        files.update({f'studies/{f.name}': f for f in _files(o/'studies', 'json')})
+    files.update({f'rows/{k}.json': f for k,f in rows.items()})                   # a row last: it says that all of it is there
+    for to,f in files.items():
+        if (self.path/to).exists(): continue
+        with atomic_path(self.path/to) as tmp: shutil.copyfile(f, tmp)
+    for t in twice: say(t)
+    return len(rows)
 
 # %% ../nbs/65_experiments.ipynb #da5e0fa3
 def cell_config(
@@ -264,7 +272,7 @@ def run_one(
     except Timeout: print(f'{key} is held by another process')
 
 _KEEP = ('flip', 'accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads',
-    'label_list', 'images', 'chosen_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code', 'weights')
+    'label_list', 'images', 'chosen_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'precision', 'scale', 'code')
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained where it has not been"
@@ -275,7 +283,7 @@ def _row(store, key, cfg):
     except FloatingPointError as e: return dict(row, error=str(e).splitlines()[-1].strip(), finished=_now()),None      # it diverged: that is a result
     res,p,log = _read(out/'metrics.json'),dict(np.load(out/'valid_predictions.npz')),pd.read_csv(out/'history.csv')
     p['names'] = np.array((out/'valid_names.txt').read_text(**NAMES).split('\n')[:-1])
-    return dict(row, **{k: res[k] for k in _KEEP if k in res and k!='weights'}, history={k: log[k].tolist() for k in ('train_loss', 'valid_ce', 'accuracy')}, weights_info=res['weights'], last_accuracy=res['last']['accuracy'], finished=_now()),p
+    return dict(row, **{k: res[k] for k in _KEEP if k in res}, history={k: log[k].tolist() for k in ('train_loss', 'valid_ce', 'accuracy')}, weights_info=res['weights'], last_accuracy=res['last']['accuracy'], finished=_now()),p
 
 def _now(): return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
@@ -316,15 +324,19 @@ def run_experiment(
     workers:int=1, # Runs at a time
     devices=None, # Of the workers, in turn, e.g. ['cuda:0', 'cuda:1']; None: as `base` says
     retry:bool=False, # Run again what failed
+    part:tuple=(1,1), # (2,3): the second of three parts of the runs, for machines that share no disk
     say=noop, # Called with a line for each run
-)->pd.DataFrame: # See `status`
+)->pd.DataFrame: # See `status`; of the part
     "Run what is missing of an experiment. Stop it when you like: the same call goes on. Raises `ValueError` where a run cannot begin"
     exp,base,seeds,store = get_experiment(experiment),base or RunConfig(),_seeds(seeds),Store(store)
     if workers<1: raise ValueError(f'workers is at least 1, not {workers}')
-    todo = plan(exp, base, seeds)
-    store.add_study(exp, base, seeds)
-    if retry: set_failed_aside(store, [run_key(cfg) for _,cfg in todo])
+    if not 1<=part[0]<=part[1]: raise ValueError(f'part is (1,n) to (n,n), not {tuple(part)}')
+    todo = plan(exp, base, seeds)[part[0]-1::part[1]]
+    keys = [run_key(cfg) for _,cfg in todo]
     _same_images(store, [cfg for _,cfg in todo])
+    new = store.add_study(exp, base, seeds)
+    if retry: set_failed_aside(store, keys)
+    def mine(): return (t := status(exp, store.path, base, seeds))[t.key.isin(keys)]
     work = _Workers(store, workers, devices)
     def one(job):
         label,cfg = job
@@ -333,22 +345,23 @@ def run_experiment(
         if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is at it')
         why = work(label, cfg)
         if work.stopped: return
-        t = status(exp, store.path, base, seeds)
+        t = mine()
         r = t[(t.label==label) & (t.seed==cfg.seed)].iloc[0]
         say(f"[{t.state.isin(['done', 'failed']).sum()}/{len(t)}] {label}, seed {cfg.seed}: "
             + (f'{100*r.accuracy:.2f} % in {r.hours:.2f} h' if r.state=='done' else f'{r.state}: {why or _read(store.row_file(key))["error"]}' if r.state=='failed' else f'no result: {why}' if why else 'another process is at it')
             + (f'; about {left:.1f} h left' if (left := hours_left(t, workers, r.hardware))>0 else ''))
     ex = ThreadPoolExecutor(workers)
     try: list(ex.map(one, todo))
-    except BaseException:
+    except BaseException as e:
         work.stop()
+        if new and isinstance(e, ValueError) and not any(store.has(k) or store.work(k).exists() for k in keys): new.unlink()       # it could not begin: nothing is missing of it
         raise
     finally: ex.shutdown(cancel_futures=True)
-    return status(exp, store.path, base, seeds)
+    return mine()
 
 def _same_images(store, cfgs):
     "Raises `ValueError` where a folder of one's own is not the one that the runs in the store were made on: a key holds its name only"
-    if cfgs[0].data!='folder': return
+    if not cfgs or cfgs[0].data!='folder': return
     made = {_read(store.row_file(k)).get('images') for k in map(run_key, cfgs) if store.has(k)} - {None}
     if made and made!={fingerprint(read_data(cfgs[0]))}: raise ValueError(f'{cfgs[0].path}: its images or labels are not those of the runs in {store.path}: choose another --store')
 
@@ -359,7 +372,7 @@ def set_failed_aside(store, keys):
             to = store.path/'failed'/f'{k}-{r["finished"].replace(":", "")}.json'
             to.parent.mkdir(exist_ok=True)
             os.replace(store.row_file(k), to)
-            shutil.rmtree(store.work(k), ignore_errors=True)
+            if store.work(k).exists(): os.replace(store.work(k), to.with_suffix(''))
 
 # %% ../nbs/65_experiments.ipynb #d0e5c409
 def status(
