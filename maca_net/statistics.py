@@ -103,7 +103,7 @@ def bootstrap_difference(
     ds = _by_class(diff, classes)
     return float(np.mean([d.mean() for d in ds])),*map(float, np.quantile(np.mean([means(d) for d in ds], axis=0), [(1-level)/2, (1+level)/2]))
 
-# %% ../nbs/67_statistics.ipynb #e1759259
+# %% ../nbs/67_statistics.ipynb #8f254daf
 def seeds_and_images(
     diffs, # right(a) - right(b), seeds x images
     classes=None, # True class of each image, for macro accuracies
@@ -295,7 +295,7 @@ def asked(
 )->list: # Of dicts experiment, base, seeds
     "The studies of an experiment in a store; one that is missing as a whole where there is none"
     studies = store.studies()
-    like = studies[0] if studies else dict(base=scale_config(data='ferplus', path=''), seeds=[0,1,2])
+    like = max(studies, key=lambda s: (sum(o['base']==s['base'] for o in studies), len(s['seeds']))) if studies else dict(base=scale_config(data='ferplus', path=''), seeds=[0,1,2])
     return [s for s in studies if s['experiment'].name==name] or [dict(like, experiment=EXPERIMENTS[name])]
 
 def verdict(
