@@ -7,8 +7,8 @@ __all__ = ['MI_READINGS', 'center_distances', 'center_loss', 'cosine_center_loss
            'head_cov_diag', 'batch_cov_diag', 'head_variance', 'decorrelation', 'total_correlation', 'mi_loss']
 
 # %% ../nbs/20_losses.ipynb #e9d439ba
-import math, torch
-from torch import nn
+import torch
+from inspect import signature
 from torch.nn import functional as F
 from .presets import *
 
@@ -24,6 +24,9 @@ def _check_xyc(x, y, centers):
     if x.ndim!=2 or centers.ndim!=2 or x.shape[1]!=centers.shape[1]: raise ValueError(f'x {tuple(x.shape)} and centers {tuple(centers.shape)} are not B x C and K x C')
     if not len(x): raise ValueError('x holds no samples')
     if y.shape not in ((len(x),), (len(x), len(centers))): raise ValueError(f'y {tuple(y.shape)} is neither B class numbers nor B x K votes')
+    if y.ndim==1 and y.device.type=='cpu':                                     # a GPU would have to be waited for
+        lo,hi = int(y.min()),int(y.max())
+        if lo<0 or hi>=len(centers): raise ValueError(f'y holds {lo}..{hi}: class numbers are 0..{len(centers)-1}')
 
 # %% ../nbs/20_losses.ipynb #72fadbd5
 def center_distances(x, centers, per_dim=False):
@@ -37,7 +40,7 @@ def center_loss(
     centers, # K x C
     per_dim:bool=False, # Divide by C
 ):
-    "Equation 1 as a mean over the batch. Raises `ValueError` for shapes that do not fit"
+    "Equation 1 as a mean over the batch. Raises `ValueError` for shapes that do not fit, and on a CPU for class numbers without a centre"
     _check_xyc(x, y, centers)
     x,centers = _f(x),_f(centers)
     if y.ndim==1: return (x-centers[y.long()]).square().sum(1).mean()/2/(x.shape[1] if per_dim else 1)
@@ -49,7 +52,7 @@ def cosine_center_loss(
     y, # Class numbers, B, or votes, B x K
     centers, # K x C
 ):
-    "Equation 4, the mean over the batch, in 0..2"
+    "Equation 4, the mean over the batch, in 0..2. Raises `ValueError` as `center_loss` does"
     _check_xyc(x, y, centers)
     x,centers = _f(x),_f(centers)
     if y.ndim==1: return (1-F.cosine_similarity(x, centers[y.long()], dim=1)).mean()
@@ -84,14 +87,17 @@ def afc_loss(
     inter:str='none', # 'none', 'center_var' or 'margin'
     per_dim:bool=False, # Divide the Euclidean term by C
 ):
-    "Adaptive feature clustering loss, equations 1 and 4 to 6. Raises `ValueError` for shapes or readings that do not fit"
+    "Adaptive feature clustering loss, equations 1 and 4 to 6. Raises `ValueError` for shapes or readings that do not fit, and as `center_loss` does"
     _check_xyc(x, y, centers)
+    if alpha not in ALPHAS if isinstance(alpha, str) else not 0<=alpha<=1: raise ValueError(f'alpha is {", ".join(ALPHAS)} or a number in 0..1, not {alpha!r}')
     if inter not in CHOICES['inter']: raise ValueError(f'inter is one of {", ".join(CHOICES["inter"])}, not {inter!r}')
-    if isinstance(alpha, str) and theta is None: raise ValueError(f'alpha={alpha!r} needs theta')
+    if isinstance(alpha, str):
+        if theta is None: raise ValueError(f'alpha={alpha!r} needs theta')
+        want = dict(per_class=(len(centers),), uncertainty=(2,)).get(alpha, ())
+        if theta.shape!=want: raise ValueError(f'theta {tuple(theta.shape)}: alpha={alpha!r} needs {want}')
     x,centers = _f(x),_f(centers)
     scale = 1/centers.var(0).sum().clamp(min=1e-12) if inter=='center_var' else 1.
     if alpha=='per_class':
-        if theta.shape!=(len(centers),): raise ValueError(f'theta {tuple(theta.shape)}: per_class needs one for each of the {len(centers)} classes')
         a = theta.sigmoid()[None]
         d = a*scale*center_distances(x, centers, per_dim) + (1-a)*(1-F.cosine_similarity(x[:,None], centers[None], dim=-1))
         loss = _pick(d, y)
@@ -100,7 +106,6 @@ def afc_loss(
         if isinstance(alpha, str) or alpha<1: cos = cosine_center_loss(x, y, centers)
         if alpha=='uncertainty': loss = ((-theta).exp()*torch.stack([euc, cos]) + theta).sum()/2
         elif alpha=='learned': loss = theta.sigmoid()*euc + (1-theta.sigmoid())*cos
-        elif isinstance(alpha, str): raise ValueError(f'alpha is {", ".join(ALPHAS)} or a number, not {alpha!r}')
         else: loss = euc if alpha==1 else alpha*euc + (1-alpha)*cos
     return loss + margin_loss(centers) if inter=='margin' else loss
 
@@ -113,23 +118,37 @@ def _correlation(h):
 
 def _log_inverse(var, n_heads, eps): return torch.log1p(n_heads/(var+eps))
 
-def head_cov_diag(h, eps=1e-5):
+def head_cov_diag(
+    h, # The heads' outputs, B x H x C, here and below
+    eps:float=1e-5, # ε of equation 16
+): # A number, here and below
     "Equation 16: the variance of each head's own outputs"
     return _log_inverse(h.var(-1), h.shape[1], eps).mean()
-def batch_cov_diag(h, eps=1e-5):
-    "Equation 16, the text read word by word: the variance of each of the H*C outputs over the batch"
+def batch_cov_diag(
+    h, # B x H x C, B at least 2
+    eps:float=1e-5, # ε of equation 16
+):
+    "Equation 16, the text read word by word: the variance of each of the H*C outputs over the batch. Raises `ValueError` for one sample"
     if len(h)<2: raise ValueError('batch_cov_diag needs at least two samples in the batch')
     return _log_inverse(h.flatten(1).var(0), h.shape[1], eps).mean()
-def head_variance(h, eps=1e-5):
-    "DAN's partition loss: the mean variance across heads"
+def head_variance(
+    h, # B x H x C, H at least 2
+    eps:float=1e-5, # ε of equation 16
+):
+    "The mean variance across heads in equation 16: the partition loss of DAN (Wen et al. 2023)"
     return _log_inverse(h.var(1).mean(), h.shape[1], eps)
-def decorrelation(h):
-    "The mean squared correlation of two heads, in 0..1"
+def decorrelation(
+    h, # B x H x C, H at least 2
+):
+    "The mean squared correlation of two heads over their C outputs, in 0..1"
     r = _correlation(h)
     off = ~torch.eye(h.shape[1], dtype=torch.bool, device=h.device)
     return r[:,off].square().mean()
-def total_correlation(h, shrink=.05):
-    "-1/2 log det of the heads' correlation matrix, shrunk towards the identity"
+def total_correlation(
+    h, # B x H x C, H at least 2
+    shrink:float=.05, # Share of the identity, 0..1: identical heads stay finite
+):
+    "Total correlation of Gaussian heads (Watanabe 1960), at least 0: -1/2 log det of their correlation matrix, shrunk towards the identity"
     r = _correlation(h)
     eye = torch.eye(h.shape[1], dtype=r.dtype, device=r.device)
     r = torch.where(eye.bool(), eye, (1-shrink)*r)       # the diagonal is 1 also where a head is constant
@@ -141,11 +160,12 @@ MI_READINGS = dict(head_cov_diag=head_cov_diag, batch_cov_diag=batch_cov_diag, h
 def mi_loss(
     heads, # The heads' outputs, B x H x C
     reading:str='head_cov_diag', # A name from `MI_READINGS`
-    **kwargs, # `eps` or `shrink`
-):
-    "Mutual-information loss, equation 16 in the reading named. Raises `ValueError` for another shape or reading"
+    **kwargs, # `eps`, or for `total_correlation` `shrink`
+): # A number
+    "Mutual-information loss, equation 16 in the reading named. Raises `ValueError` for another shape, reading or option"
     if heads.ndim!=3 or not len(heads): raise ValueError(f'heads is B x H x C, not {tuple(heads.shape)}')
     if reading not in MI_READINGS: raise ValueError(f'reading is one of {", ".join(MI_READINGS)}, not {reading!r}')
-    heads = _f(heads)
+    loss,heads = MI_READINGS[reading],_f(heads)
+    if odd := kwargs.keys() - [*signature(loss).parameters][1:]: raise ValueError(f'{reading} takes no {", ".join(sorted(odd))}')
     if heads.shape[1]==1 and reading in ('head_variance', 'decorrelation', 'total_correlation'): return heads.sum()*0
-    return MI_READINGS[reading](heads, **kwargs)
+    return loss(heads, **kwargs)
