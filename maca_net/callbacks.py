@@ -85,18 +85,18 @@ class AFCLoss(LossTerm):
         super().__init__(weight)
         self.preset,self.wen_rate = get_preset(preset),wen_rate
     @property
-    def store(self): return get_model(self.learn.model).afc
+    def class_centers(self): return get_model(self.learn.model).afc
     def columns(self): return [('afc', self.mean), ('alpha', self.alpha), ('centers_moved', self.moved)]
-    def alpha(self): return alpha_of(self.store.theta, self.preset.alpha).mean().item()
+    def alpha(self): return alpha_of(self.class_centers.theta, self.preset.alpha).mean().item()
     def moved(self):
-        way = (self.store.centers.detach()-self.start).norm(dim=1).mean()
+        way = (self.class_centers.centers.detach()-self.start).norm(dim=1).mean()
         return (way/self.start.norm(dim=1).mean().clamp(min=1e-8)).item()
     def start_fit(self):
-        if self.store is None: raise ValueError('the model carries no centres: build it with a > 0 or centers=True')
+        if self.class_centers is None: raise ValueError('the model carries no centres: build it with a > 0 or centers=True')
         if any(isinstance(cb, MixHandler) for cb in self.learn.cbs):
             raise ValueError('AFCLoss needs the label of each image, which MixUp and CutMix mix: leave one of them out')
         super().start_fit()
-        s = self.store
+        s = self.class_centers
         if not s.ready:
             if self.preset.centers_init=='class_means': s.centers.data.copy_(class_means(self.learn))
             s.ready.fill_(True)
@@ -104,7 +104,7 @@ class AFCLoss(LossTerm):
         for p in s.parameters(): self.opt.state[p].update(do_wd=False, force_train=True)
         self.start,self.alphas = s.centers.detach().clone(),[]
     def term(self):
-        s,p = self.store,self.preset
+        s,p = self.class_centers,self.preset
         return afc_loss(self.learn.features, self.yb[0], s.centers, s.theta, p.alpha, p.inter, p.per_dim)
     def after_step(self):
         self._wen()
@@ -112,7 +112,7 @@ class AFCLoss(LossTerm):
     @torch.no_grad()
     def _wen(self):
         if self.preset.centers_rule!='wen': return
-        c = self.store.centers
+        c = self.class_centers.centers
         w = _shares(self.yb[0], len(c))
         n,total = w.sum(0),w.T@self.learn.features.detach().float().as_subclass(torch.Tensor)
         if num_distrib()>1:

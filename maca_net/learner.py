@@ -25,14 +25,14 @@ TorchSGD = partial(SGD, mom=.9, decouple_wd=False)
 
 def maca_learner(
     dls, # From `ferplus_dls`, `rafdb_dls`, `folder_dls`, `synth_dls`, or any fastai image `DataLoaders`
-    arch:str='resnet34', # Backbone, see `create_body`
+    arch:str='resnet34', # Backbone, see `create_backbone`
     preset='paper', # 'plain', 'paper', 'dan', 'recommended', or a `Preset`: network and losses only; the training recipe that makes 'recommended' more than 'plain' is `get_recipe('recommended')`
     weights=None, # Start of the backbone: None, 'imagenet', a torchvision weight name, or a checkpoint file
     a:float=None, # Weight of AFC; None: the preset's, 0: without
     u:float=None, # Weight of MI; None: the preset's, 0: without
     n_heads:int=None, # Attention heads; None: the preset's
-    stem:str='imagenet', # See `create_body`
-    last_stride:int=2, # See `create_body`
+    stem:str='imagenet', # See `create_backbone`
+    last_stride:int=2, # See `create_backbone`
     precision:str='auto', # 'auto' (what the hardware does fast), 'bf16', 'fp16' or 'fp32'
     checkpointing:bool=False, # Less memory for more time: compute the backbone's stages again in the backward pass (ResNets)
     compile:bool=False, # `torch.compile`; gains nothing for training on a CPU
@@ -50,7 +50,7 @@ def maca_learner(
     model.precision = pick_precision(precision, dls.device)
     if model.precision!='fp32': model.to(memory_format=torch.channels_last)
     if checkpointing:
-        if not isinstance(model.backbone, ResNetBody): raise ValueError(f'checkpointing is for ResNets, not for {arch}')
+        if not isinstance(model.backbone, ResNetBackbone): raise ValueError(f'checkpointing is for ResNets, not for {arch}')
         model.backbone.checkpointing = True
     if compile: model.compile()
     terms = [CELogger()] + [AFCLoss(p.a, p)]*bool(p.a) + [MILoss(p.u, p)]*bool(p.u) + [GateSpread()]*bool(p.n_heads)
@@ -67,6 +67,6 @@ def maca_learner(
     return learn
 
 def _map_side(model, size):
-    if size is None or not isinstance(model.backbone, ResNetBody): return None
+    if size is None or not isinstance(model.backbone, ResNetBackbone): return None
     s = {'imagenet': 4, 'no_pool': 2, 'stride1': 1}[model.stem]*(8 if model.last_stride==2 else 4)
     return -(-size//s)
