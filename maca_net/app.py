@@ -31,16 +31,15 @@ def ethics_html(
         low = [k for k,v in sorted(acc.items(), key=lambda o: o[1]) if v<.6][:4]
         weak = f'<p>On its validation images it names {metrics["accuracy"]:.0%} right, {metrics["macro_accuracy"]:.0%} as the mean over the expressions.' + \
                (f' It is weakest on {", ".join(f"{html.escape(k)} ({acc[k]:.0%})" for k in low)}: do not lean on those.' if low else '') + '</p>'
-    labels = 'The labels are the expressions that were drawn; those of photographs are opinions of annotators, who often disagree.' if info['config']['data']=='synth' else \
-        'The labels are opinions of annotators, who often disagree: for 3,649 of the 28,709 training images of FERPlus no expression has a majority.'
+    data = info['config']['data']
     return f'''<div class="maca-text"><h3>What this can tell</h3>
 <p>{NOTE} People smile when they are polite and frown when they think; how a feeling shows differs between persons, situations and cultures
 (Barrett et al. 2019, doi:10.1177/1529100619832930). A probability here is the network's certainty about the label, not about the person.</p>
 <h3>What it must not be used for</h3>
 <p>Judging people: hiring, school, insurance, policing, border control, health, lie detection. In the European Union, inferring emotions at work and in schools
 is prohibited but for medical or safety reasons (AI Act, Regulation 2024/1689, article 5(1)(f)). Ask those whose faces you show it.</p>
-<h3>Who was in the training data</h3><p>{html.escape(LICENCES[info["config"]["data"]])}</p>
-<h3>Limits</h3>{weak}<p>{labels} Nobody measured how it does by age, gender, skin colour or
+<h3>Who was in the training data</h3><p>{html.escape(LICENCES[data])}</p>
+<h3>Limits</h3>{weak}<p>{html.escape(LABELS[data])} Nobody measured how it does by age, gender, skin colour or
 disability, since the data do not say; faces that are rare in the data (children, old people, darker skin, covered or turned faces) must be expected to fare worse.
 The detector misses faces too, small, turned and covered ones first.</p></div>'''
 
@@ -103,7 +102,7 @@ def checked_image(
     except Image.DecompressionBombError: w,h = 10**5,10**5
     except Exception: raise ValueError(f'{name} is no picture that can be read here: JPEG, PNG, WebP, GIF, BMP and TIFF can') from None
     if w*h>MAX_PIXELS: raise ValueError(f'{name} has more than {MAX_PIXELS//10**6} million pixels: make it smaller first')
-    try: return to_image(file)
+    try: return open_picture(file)
     except OSError: raise ValueError(f'{name} is damaged: it cannot be read to its end') from None
 
 # %% ../nbs/75_app.ipynb #29094e69

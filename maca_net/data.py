@@ -118,15 +118,11 @@ def hard_targets(
 
 # %% ../nbs/06_data.ipynb #a46d32ed
 class FaceReader:
-    "Gets the input of an item: a row of `Faces.df`, a path, an image or an array; grey where the data are. Carries no pixels when pickled"
+    "Gets the input of an item: a row of `Faces.df`, or whatever `open_picture` takes; grey where the data are. Carries no pixels when pickled"
     def __init__(self, faces, size): self.faces,self.size,self.mode = faces,size,'L' if faces.grey else 'RGB'
     def __call__(self, o):
         if isinstance(o, pd.Series): o = self.faces.images[o.name] if o.path is None else o.path
-        if isinstance(o, np.ndarray): o = Image.fromarray(o)
-        if isinstance(o, (str, Path)): o = open_image(o)
-        elif not isinstance(o, (Image.Image, Tensor)): raise TypeError(f'an image is a path, PIL image or uint8 array, not {type(o).__name__}')
-        if isinstance(o, Tensor): o = PILImage.create(o)
-        im = upright(o, self.mode)
+        im = open_picture(o, self.mode)
         return PILImage.create((im if im.size==self.size[::-1] else im.resize(self.size[::-1], Image.Resampling.BILINEAR)).convert('RGB'))
     def __getstate__(self): return dict(self.__dict__, faces=None)
 
@@ -160,7 +156,7 @@ def face_dls(
     bs:int=64, # Batch size; the last, smaller batch of an epoch is left out when training
     seed:int=0, # Seed of the order
     augment:str='paper', # 'paper', 'strong' or 'none'
-    stats=imagenet_stats, # Mean and standard deviation to normalise with; those of the weights' own training
+    stats='imagenet', # A name from `STATS`, or a mean and a standard deviation: those of the weights' own training
     target:str=None, # 'label' or 'votes'; None: votes for the rule `soft`
     balance:str=None, # 'sampling' draws each class equally often, 'loss' weights cross-entropy; None: as the data are
     device=None, # Where the batches go
@@ -170,6 +166,9 @@ def face_dls(
     "fastai `DataLoaders` of the train and valid images; test images stay out. Raises `ValueError` where one of the two is missing, or for an argument that does not fit"
     if augment not in AUGMENTS: raise ValueError(f'augment is one of {", ".join(AUGMENTS)}, not {augment!r}')
     if balance not in (None, 'sampling', 'loss'): raise ValueError(f"balance is None, 'sampling' or 'loss', not {balance!r}")
+    if isinstance(stats, str):
+        if stats not in STATS: raise ValueError(f'stats is one of {", ".join(STATS)}, or a mean and a standard deviation, not {stats!r}')
+        stats = STATS[stats]
     target = target or ('votes' if faces.rule=='soft' else 'label')
     if target=='votes' and faces.votes is None: raise ValueError(f'{faces.name} has no votes: use target="label"')
     if 'train' not in faces.splits: raise ValueError(f'{faces.name} has no training images: there is only {faces.splits}')
@@ -190,7 +189,7 @@ def face_dls(
     dls = block.dataloaders(df, bs=bs, device=dev, num_workers=workers, dl_type=FaceDL, drop_last=True)
     random.setstate(rng)
     for ds in (dls.train_ds, dls.valid_ds):      # whatever a new item is, it goes through `FaceReader`
-        ds.tls[0].types = [(pd.Series, str, Path, np.ndarray, Image.Image, Tensor), *ds.tls[0].types[1:]]
+        ds.tls[0].types = [(pd.Series, str, Path, bytes, np.ndarray, Image.Image, Tensor), *ds.tls[0].types[1:]]
     lab = df.label.map({c:i for i,c in enumerate(faces.vocab)}).to_numpy()
     images = faces.images
     if images is None and len(df)*3*pil_size[0]*pil_size[1]<=memory: images = _read_all(FaceReader(faces, pil_size), df)
@@ -209,21 +208,50 @@ def face_dls(
     return dls
 
 @delegates(face_dls)
-def ferplus_dls(path, rule='majority', size=224, bs=64, seed=0, on_bad='error', **kwargs):
-    "FERPlus as `DataLoaders`: see `read_ferplus` for the layouts and label rules"
-    return face_dls(read_ferplus(path, rule, on_bad), size, bs, seed, **kwargs)
+def ferplus_dls(
+    path, # Folder of FERPlus, see `read_ferplus` for the layouts
+    *,
+    rule:str='majority', # 'majority', 'argmax' or 'soft', see `ferplus_label`
+    on_bad:str='error', # 'error' stops at a missing or unreadable image; 'warn' goes on without it
+    **kwargs, # To `face_dls`
+)->DataLoaders:
+    "FERPlus as `DataLoaders`. Raises `OSError` or `ValueError` for data that are missing, damaged or of another layout, or as `face_dls`"
+    return face_dls(read_ferplus(path, rule, on_bad), **kwargs)
 
 @delegates(face_dls)
-def rafdb_dls(path, labels=None, split_seed=0, size=224, bs=32, seed=0, on_bad='error', **kwargs):
-    "RAF-DB as `DataLoaders`, validating on a fixed tenth of train: see `read_rafdb`"
-    return face_dls(read_rafdb(path, labels, split_seed=split_seed, on_bad=on_bad), size, bs, seed, **kwargs)
+def rafdb_dls(
+    path, # Folder of RAF-DB, see `read_rafdb`
+    *,
+    labels=None, # A label list in place of the official one for the images trained on
+    split_seed:int=0, # Seed of the validation split, a tenth of train
+    bs:int=32, # Batch size, the paper's for RAF-DB
+    on_bad:str='error', # As in `ferplus_dls`
+    **kwargs, # To `face_dls`
+)->DataLoaders:
+    "RAF-DB as `DataLoaders`. Raises what `ferplus_dls` does"
+    return face_dls(read_rafdb(path, labels, split_seed=split_seed, on_bad=on_bad), bs=bs, **kwargs)
 
 @delegates(face_dls)
-def folder_dls(path, valid_pct=.2, split_seed=0, size=224, bs=64, seed=0, on_bad='error', **kwargs):
-    "A folder of class folders as `DataLoaders`: see `read_folder`"
-    return face_dls(read_folder(path, valid_pct, split_seed, on_bad), size, bs, seed, **kwargs)
+def folder_dls(
+    path, # Folder of class folders, see `read_folder`
+    *,
+    valid_pct:float=.2, # Share for validation where there is no folder valid
+    split_seed:int=0, # Seed of that split
+    on_bad:str='error', # As in `ferplus_dls`
+    **kwargs, # To `face_dls`
+)->DataLoaders:
+    "A folder of class folders as `DataLoaders`. Raises what `ferplus_dls` does"
+    return face_dls(read_folder(path, valid_pct, split_seed, on_bad), **kwargs)
 
 @delegates(face_dls)
-def synth_dls(n=3000, source_size=64, synth_seed=0, size=64, bs=64, seed=0, factors=None, **kwargs):
-    "Generated faces as `DataLoaders`: see `read_synth`; `factors` goes to `synth_faces`"
-    return face_dls(read_synth(n, source_size, synth_seed, **(factors or {})), size, bs, seed, **kwargs)
+def synth_dls(
+    n:int=3000, # How many faces
+    *,
+    source_size:int=64, # Pixels a side as drawn
+    synth_seed:int=0, # Seed of the faces
+    size:int=64, # Training size in pixels
+    factors:dict=None, # To `synth_faces`
+    **kwargs, # To `face_dls`
+)->DataLoaders:
+    "Generated faces as `DataLoaders`, see `read_synth`. Raises `ValueError` as `face_dls`"
+    return face_dls(read_synth(n, source_size, synth_seed, **(factors or {})), size, **kwargs)

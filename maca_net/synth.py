@@ -8,7 +8,7 @@ __all__ = ['CLASSES', 'AU_NAMES', 'EXPRESSION_AUS', 'OCCLUSIONS', 'HAIR', 'FaceF
 
 # %% ../nbs/02_synth.ipynb #35ad9bc7
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 import numpy as np, pandas as pd
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from .core import EXPRESSIONS, with_bar
