@@ -34,9 +34,8 @@ def card_text(
     "Intended use, limits, data and its licence, metrics"
     c,repo,drawn = info['config'],repo_id or 'OWNER/NAME',info['config']['data']=='synth'
     label = 'the expression that was drawn' if drawn else 'the expression that annotators would probably have named, not what a person feels'
-    doubt = 'The labels are those that the faces were drawn by; what the model says about a photograph means nothing.' if drawn else \
-        'The labels are opinions of annotators, who often disagree. Nobody measured the accuracy by age, gender, skin colour or disability, since the data do not say; faces that are rare\n' \
-        'in the data must be expected to fare worse.'
+    doubt = 'What the model says about a photograph means nothing.' if drawn else \
+        'Nobody measured the accuracy by age, gender, skin colour or disability, since the data do not say; faces that are rare\nin the data must be expected to fare worse.'
     return f'''---
 library_name: maca_net
 pipeline_tag: image-classification
@@ -71,7 +70,7 @@ Trained for {c['epochs']} epochs at {c['size']} px, seed {c['seed']}, code {info
 {_metrics_text(metrics)}
 
 ## Limits and biases
-{doubt} Faces have to be cropped as the training data: `Predictor` does so, the network alone does not.
+{LABELS[c['data']]} {doubt} Faces have to be cropped as the training data: `Predictor` does so, the network alone does not.
 '''
 
 # %% ../nbs/74_hub.ipynb #e0df0460
