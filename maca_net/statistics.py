@@ -103,7 +103,7 @@ def bootstrap_difference(
     ds = _by_class(diff, classes)
     return float(np.mean([d.mean() for d in ds])),*map(float, np.quantile(np.mean([means(d) for d in ds], axis=0), [(1-level)/2, (1+level)/2]))
 
-# %% ../nbs/67_statistics.ipynb #8f254daf
+# %% ../nbs/67_statistics.ipynb #87be8908
 def seeds_and_images(
     diffs, # right(a) - right(b), seeds x images
     classes=None, # True class of each image, for macro accuracies
