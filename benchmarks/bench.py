@@ -264,16 +264,16 @@ def goals(bench):
     "What was aimed at before anything was measured, beside what came out: a row each"
     t,f,i,r,both = bench['train'],bench['fit'],bench['inference'],bench['reference'],('plain', 'paper')
     ours = [v for k,v in i['variants'].items() if not k.startswith('plain')]
-    rows = [('a MACA-Net step by a plain one, 224 px', 'at most', 1.2, t['224']['maca']['over_plain']),
-        ('a MACA-Net step by a plain one, 64 px', 'at most', 1.35, t['64']['maca']['over_plain']),
-        ('MACA-Net by plain, inference, folded', 'at most', 1.12, i['maca_over_plain']['folded bf16']),
-        ('rate of `learn.fit` by that of bare steps, 224 px', 'at least', .9, min(f[f'224 px, {p}']['fit_over_bare_rate'] for p in both)),
-        ('rate of `learn.fit` by that of bare steps, 64 px', 'at least', .85, min(f[f'64 px, {p}']['fit_over_bare_rate'] for p in both)),
+    rows = [('time of a MACA-Net step / of a plain one, 224 px', 'at most', 1.2, t['224']['maca']['over_plain']),
+        ('time of a MACA-Net step / of a plain one, 64 px', 'at most', 1.35, t['64']['maca']['over_plain']),
+        ('time of MACA-Net / of plain, inference, folded', 'at most', 1.12, i['maca_over_plain']['folded bf16']),
+        ('images/s of `learn.fit` / of bare steps, 224 px', 'at least', .9, min(f[f'224 px, {p}']['fit_over_bare_rate'] for p in both)),
+        ('images/s of `learn.fit` / of bare steps, 64 px', 'at least', .85, min(f[f'64 px, {p}']['fit_over_bare_rate'] for p in both)),
         ('share of the loader in an epoch, 224 px', 'at most', .05, max(f[f'224 px, {p}']['loader_share'] for p in both)),
         ('share of the loader in an epoch, 64 px', 'at most', .05, max(f[f'64 px, {p}']['loader_share'] for p in both)),
-        ('`learn.fit` by the straightforward loop, 224 px', 'at least', 2.8, r['224']['ratio']),
-        ('`learn.fit` by the straightforward loop, 64 px', 'at least', 1.3, r['64']['ratio']),
-        ('a batch of 32, fastest way by eager fp32', 'at least', 2.5, max(v['over_fp32'] for v in ours)),
+        ('speed of `learn.fit` / of the straightforward loop, 224 px', 'at least', 2.8, r['224']['ratio']),
+        ('speed of `learn.fit` / of the straightforward loop, 64 px', 'at least', 1.3, r['64']['ratio']),
+        ('speed on a batch of 32, fastest way / eager fp32', 'at least', 2.5, max(v['over_fp32'] for v in ours)),
         ('one face at 224 px, fastest way, ms', 'at most', 15., min(v['one_ms'] for v in ours))]
     return pd.DataFrame([dict(what=w, goal=f'{how} {g:.2f}', measured=f'{v:.2f}', met='yes' if (v<=g if how=='at most' else v>=g) else 'no') for w,how,g,v in rows]).set_index('what')
 
