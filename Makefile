@@ -6,7 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 
-.PHONY: demo test bench install dev slow readme clean
+.PHONY: demo test bench install dev readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,9 +22,10 @@ dev: $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 
 demo: install
-	rm -rf $(DEMO)
+	@case '$(DEMO)' in *..*) false;; runs/[!./]*) ;; *) false;; esac || { echo 'DEMO is replaced: a folder below runs/, not $(DEMO)' >&2; exit 2; }
+	rm -rf '$(DEMO)'
 	$(BIN)/maca_train --data synth --n-faces 6000 --augment none --preset paper --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 \
-	    --lr .02 --schedule cosine --pixel-baseline --out $(DEMO)
+	    --lr .02 --schedule cosine --pixel-baseline --out '$(DEMO)'
 
 test: dev
 	.ci/test $(BIN)
@@ -32,11 +33,8 @@ test: dev
 bench: dev
 	$(BIN)/python benchmarks/bench.py
 
-slow: dev
-	cd nbs && ../$(BIN)/nbdev-test --flags slow
-
 readme: dev
 	.ci/readme $(BIN)
 
-clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+clean:  # what can be made again; runs/ holds trained models
+	rm -rf $(VENV) build dist *.egg-info

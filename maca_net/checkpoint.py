@@ -6,7 +6,7 @@
 __all__ = ['rng_state', 'set_rng_state', 'Checkpoint']
 
 # %% ../nbs/45_checkpoint.ipynb #d438d825
-import random, time
+import json, random, time
 import numpy as np, torch
 from fastai.vision.all import *
 from .core import *
@@ -34,11 +34,11 @@ def set_rng_state(dls, state):
 
 # %% ../nbs/45_checkpoint.ipynb #d938cf4b
 class Checkpoint(Callback):
-    "Writes `file` before each epoch; a fit that finds it there goes on at that epoch. Raises `ValueError` for a file of another run (`key`)"
+    "Writes `file` before each epoch and after the last; a fit that finds it there goes on at that epoch. Raises `ValueError` for a file of another run (`key`)"
     order,remove_on_fetch = -10,True
     def __init__(self,
         file, # Where the state stands; the fit's owner removes it in the end
-        key:str='', # What the fit is; a file with another key is refused
+        key:str='', # What the fit is; a file with another key is refused. Of options in JSON those that differ are named
     ): self.file,self.key,self.saved,self.seconds = Path(file),key,None,0.
 
     def before_fit(self):
@@ -46,8 +46,8 @@ class Checkpoint(Callback):
         self.saved,self.t0 = None,time.time()
         if not self.file.exists(): return
         try: self.saved = torch.load(self.file, map_location='cpu', weights_only=True)
-        except Exception as e: raise ValueError(f'{self.file} is damaged ({str(e).splitlines()[0]}): remove it to start again') from None
-        if self.saved['key']!=self.key: raise ValueError(f'{self.file} is of a run with other options: choose another folder, or remove it')
+        except Exception as e: raise ValueError(f'{self.file} is damaged ({why_unread(e)}): to start again, remove it, and what else its run wrote') from None
+        if self.saved['key']!=self.key: raise ValueError(f'{self.file} is of a run with other options{_differing(self.saved["key"], self.key)}: choose another folder, or remove {self.file.name}, and what else that run wrote')
         if self.saved['n_epoch']!=self.n_epoch: raise ValueError(f"{self.file} is of a fit of {self.saved['n_epoch']} epochs, not {self.n_epoch}")
         self.model.load_state_dict(self.saved['model'])
         for p,s in zip(self.opt.all_params().itemgot(0), self.saved['opt']['state']):
@@ -63,6 +63,14 @@ class Checkpoint(Callback):
             rec.log,rec.start_epoch = L(self.epoch, *s['recorder']['values'][self.epoch]),time.time()
             if hasattr(self.learn, 'progress'): self.learn.progress.before_epoch()          # the bar starts with the first epoch
             raise CancelEpochException
+        self._go_on()
+
+    def after_fit(self):                                          # before all others: they may put away what is saved
+        if not is_fitting(self.learn) or len(self.recorder.values)<self.n_epoch: return       # a fit that was cancelled stands in the middle of an epoch
+        self.save() if self.saved is None else self._go_on()      # nothing was left to do
+
+    def _go_on(self):
+        s,rec = self.saved,self.recorder
         rec.lrs,rec.losses,rec.iters,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k] for k in ('lrs', 'losses', 'iters', 'count', 'val'))
         self.learn.train_iter,self.seconds,self.saved = s['train_iter'],s['seconds'],None
         if s['grads']:
@@ -86,7 +94,7 @@ class Checkpoint(Callback):
         grads = dict(count=acc.count, grads=[q.grad for q in self.opt.all_params().itemgot(0)]) if acc and acc.count else None      # of batches that wait for a step
         num = lambda o: o.item() if isinstance(o, (np.generic, Tensor)) and getattr(o, 'ndim', 0)==0 else o
         val = rec.smooth_loss.val
-        state = dict(key=self.key, epoch=self.epoch, n_epoch=self.n_epoch, train_iter=self.learn.train_iter, seconds=self.elapsed(),
+        state = dict(key=self.key, epoch=len(rec.values), n_epoch=self.n_epoch, train_iter=self.learn.train_iter, seconds=self.elapsed(),
             model=get_model(self.model).state_dict(), rng=rng_state(self.dls),
             opt=dict(state=[dict(self.opt.state[p]) for p in self.opt.all_params().itemgot(0)], hypers=[{k: num(v) for k,v in h.items()} for h in self.opt.hypers]),
             recorder=dict(values=[[num(v) for v in row] for row in rec.values], lrs=[num(o) for o in rec.lrs], losses=[_bare(o) for o in rec.losses], iters=list(rec.iters),
@@ -96,7 +104,14 @@ class Checkpoint(Callback):
         if not rank_distrib():
             try:
                 with atomic_path(self.file) as tmp: torch.save(state, tmp)
-            except RuntimeError as e: raise OSError(f'{self.file} cannot be written ({str(e).splitlines()[0]}): is the disk full?') from e
+            except RuntimeError as e: raise OSError(f'{self.file} cannot be written ({first_line(e)}): is the disk full?') from e
+
+def _differing(was, now):
+    "In which options two keys differ, in words, where they are options"
+    try: was,now = (dict(json.loads(k)) for k in (was, now))
+    except (TypeError, ValueError): return ''
+    odd = [k for k in {**was, **now} if was.get(k)!=now.get(k)]
+    return f' ({", ".join(f"{k} {was.get(k)!r:.20}, here {now.get(k)!r:.20}" for k in odd)})'
 
 def _bare(o):
     "A tensor of torch's own class on its own, so that the file needs no class of fastai"

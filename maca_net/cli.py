@@ -8,7 +8,7 @@ __all__ = ['stop_on_term', 'train_parser', 'default_out', 'maca_train', 'changed
            'app_parser', 'maca_app']
 
 # %% ../nbs/80_cli.ipynb #95ed93dd
-import argparse, contextlib, csv, glob, io, json, os, signal, sys, threading, torch, warnings
+import argparse, contextlib, csv, glob, io, json, os, re, signal, sys, threading, torch, warnings
 from dataclasses import asdict, fields
 from pathlib import Path
 from PIL import Image
@@ -46,7 +46,15 @@ def _parser(prog, description, epilog):
 
 def _show_warning(message, category, *args, **kwargs): print(f'{category.__name__}: {message}', file=sys.stderr)
 
-def _guard(parser, f):
+_LESS = ': choose a smaller --bs, with --accumulate, or --checkpointing'
+_AGAIN = '; type the same command to go on'
+
+def _guard(
+    parser, # Of the command
+    f, # What it does
+    less='', # How it gets by with less memory
+    again=str, # -> what to say when it was stopped
+):
     "Run `f`; the user's errors become one line and exit code 2"
     warnings.showwarning = _show_warning
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')                # names of files may be any bytes
@@ -55,8 +63,10 @@ def _guard(parser, f):
     except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); parser.exit(1)     # whoever reads, `head` say, has enough
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
         parser.exit(2, f'{parser.prog}: error: {(str(e).splitlines() or [type(e).__name__])[-1].strip()}\n')      # fastai puts the event that failed before
-    except torch.OutOfMemoryError as e: parser.exit(2, f'{parser.prog}: error: the device has too little memory ({str(e).splitlines()[0]}): choose a smaller --bs, with --accumulate, or --checkpointing\n')
-    except KeyboardInterrupt: parser.exit(130, f'\n{parser.prog}: stopped\n')
+    except (MemoryError, RuntimeError) as e:
+        if not isinstance(e, (MemoryError, torch.OutOfMemoryError)) and not re.search('allocate memory|out of memory', str(e)): raise      # torch has no class for the main memory
+        parser.exit(2, f'{parser.prog}: error: too little memory ({first_line(e)}){less}\n')
+    except KeyboardInterrupt: parser.exit(130, f'\n{parser.prog}: stopped{again()}\n')
 
 def stop_on_term():
     "Killed is stopped as by Ctrl+C, with nothing left behind"
@@ -87,17 +97,19 @@ def maca_train(argv=None):
     args = vars(p.parse_args(argv))
     out = args.pop('out') or default_out(args)
     def run():
+        stop_on_term()
         res = train_run(RunConfig(**args), out)
         if res is None: return                    # another process tells
         print(summary(res, args['data']))
-        if args['data'] not in FRAMES: _measure_frame(out)
         print(f'run saved in {out} (figures in {Path(out)/"figures"})')
-    _guard(p, run)
+        if args['data'] not in FRAMES: _measure_frame(out)
+    def again(): return _AGAIN if (Path(out)/'checkpoint.pt').exists() else f'; the run is saved in {out}' if (Path(out)/'config.json').exists() else ''
+    _guard(p, run, _LESS, again)
 
 def _measure_frame(out):
     "So that maca_predict cuts faces as these were; a run is whole without it"
-    try: print(f'how its faces are cut was measured on the training images (eyes at {save_frame(out).landmarks[0,1]:.0%} of the height): maca_predict will cut new ones alike')
-    except (ImportError, ValueError) as e: print(f'how its faces are cut was not measured, photographs will be cut as for FERPlus: {e}')
+    try: print(f'Measured how the training faces are cropped (eyes at {100*save_frame(out).landmarks[0,1]:.0f} % of the height); maca_predict will crop new faces the same way.')
+    except (ImportError, ValueError, OSError) as e: print(f'Not measured how the training faces are cropped ({e}); maca_predict will crop new faces as those of FERPlus are.')
 
 def changed_readings(res):
     "What differs from the preset of that name, as text"
@@ -348,6 +360,7 @@ def maca_predict(argv=None):
     if args.video is not None and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
     bad = []
     def run():
+        stop_on_term()
         names = {} if args.video else list_images(args.images, args.overlay)
         drawn = overlay_files(names, args.overlay) if args.overlay else None
         predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
@@ -358,15 +371,18 @@ def maca_predict(argv=None):
             names = {k: v for k,v in names.items() if k not in done}
         source = _from_files(predictor, names, args.detect, drawn, bad) if args.video is None else \
             _from_video(predictor, args.video, 1 if args.every is None else args.every, .7 if args.momentum is None else args.momentum, args.overlay)
-        n = 0
-        with contextlib.closing(out) if out else contextlib.nullcontext():
-            for n,o in enumerate(_progress(source, len(names), 'frame' if args.video else 'picture'), 1):
-                if out and n==1: out.begin(names)                        # not before something is there to be written
-                if out: out.write(o)
-                elif args.json: print(('[' if n==1 else ',') + '\n' + json.dumps(o), end='', flush=True)
-                elif line := _say(o): print(line, flush=True)
-        if args.json: print('\n]' if n else '[]')
-    _guard(p, run)
+        sep = '['
+        try:
+            with contextlib.closing(out) if out else contextlib.nullcontext():
+                for n,o in enumerate(_progress(source, len(names), 'frame' if args.video else 'picture'), 1):
+                    if out and n==1: out.begin(names)                    # not before something is there to be written
+                    if out: out.write(o)
+                    elif args.json: text,sep = f'{sep}\n{json.dumps(o)}',','; print(text, end='', flush=True)
+                    elif line := _say(o): print(line, flush=True)
+        finally:
+            if args.json and sep==',': print('\n]', flush=True)          # of what was done until it was stopped
+        if args.json and sep=='[': print('[]')
+    _guard(p, run, again=lambda: _AGAIN if args.csv and not args.video else '')
     if bad: p.exit(1, f'{p.prog}: {len(bad)} of the pictures could not be read\n')
 
 # %% ../nbs/80_cli.ipynb #e0519a5d

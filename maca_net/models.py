@@ -316,7 +316,7 @@ def read_weights(
     file = Path(file)
     if not file.is_file(): raise FileNotFoundError(f'weights {str(file)!r}: no such file, and no weight name of torchvision')
     try: sd = load_file(file) if file.suffix=='.safetensors' else torch.load(file, map_location='cpu', weights_only=True)
-    except Exception as e: raise ValueError(f'{file} cannot be read safely as weights ({str(e).splitlines()[0]}): save its state_dict with torch.save or safetensors') from None
+    except Exception as e: raise ValueError(f'{file} cannot be read safely as weights ({why_unread(e)}): it has to be a whole file of safetensors, or of torch.save(model.state_dict())') from None
     for k in _WRAPPERS:
         if isinstance(sd, dict) and isinstance(sd.get(k), dict): sd = sd[k]
     sd = {k:v for k,v in sd.items() if isinstance(v, torch.Tensor)} if isinstance(sd, dict) else {}

@@ -179,8 +179,12 @@ def save_weights(model, file):
     except SafetensorError as e: raise OSError(f'{file} cannot be written ({e}): is the disk full?') from e
 
 @torch.no_grad()
-def predict_probs(model, dl, flip=False):
-    "Probabilities n x K of the images in `dl`, model in eval mode; `flip`: the mean of those of each image and its mirror image. Raises `FloatingPointError` for NaN"
+def predict_probs(
+    model, # Images B x 3 x S x S to logits B x K; left in eval mode
+    dl, # Loader of normalised images on the model's device, see `eval_dl`
+    flip:bool=False, # The mean of each image's answer and its mirror image's
+)->np.ndarray: # n x K
+    "Probabilities of the images in `dl`, in their order. Raises `FloatingPointError` for NaN"
     model.eval()
     def probs(x): return model(x).float().softmax(-1).cpu().as_subclass(torch.Tensor)
     p = torch.cat([(probs(x)+probs(x.flip(-1)))/2 if flip else probs(x) for x,*_ in with_bar(dl)]).numpy()
@@ -272,14 +276,18 @@ def _train_run(cfg, out, faces, figures, held):
                             **({} if valid.votes is None else dict(votes=valid.votes)))
     write_json(out/'metrics.json', res)
     write_json(out/'config.json', info)         # a folder with config.json is a whole run
-    if figures:
-        try: draw_figures(learn, out, res, probs, z, z_of)
-        except Exception as e: warnings.warn(f'the run is saved, but not all of its figures could be drawn: {e}')
     ckpt.file.unlink(missing_ok=True)
+    if figures:
+        try: draw_figures(out, learn)
+        except Exception as e: warnings.warn(f'the run is saved, but not all of its figures could be drawn ({first_line(e)}); maca_net.runs.draw_figures({str(out)!r}) draws them again')
     return res
 
 @torch.no_grad()
-def count_flops(model, size, device)->int:
+def count_flops(
+    model, # Left in eval mode
+    size:int, # Pixels a side
+    device, # Where the model is
+)->int:
     "Floating point operations (two a multiply-add) of one face, forward"
     model.eval()
     with FlopCounterMode(display=False) as c: model(torch.zeros(1, 3, size, size, device=device))
@@ -306,23 +314,36 @@ def scale_name(
     "What makes a result large or small, to stand beside it"
     return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {Path(cfg.weights).name if cfg.weights else "from scratch"}'
 
-def identity(info):
-    "What a result is, from the content of config.json: everything that has to be named beside it"
+def identity(
+    info, # Content of a run's config.json
+)->dict:
+    "What a result is: everything that has to be named beside it"
     c = info['config']
     keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'step', 'warmup', 'wd', 'augment', 'stats', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
     return dict({k: c.get(k) for k in keep}, rule=info['data']['rule'], label_list=c['labels'] and Path(c['labels']).name, images=info['data'].get('images'), preset=c['preset'], readings=info['preset'], weights=info['weights'], precision=info['precision'],
         code=info['code'], synthetic=bool(info['data'].get('synthetic')), scale=scale_name(run_config(info, '')))
 
-def counts_table(faces):
-    "Images per class and split, the published total below"
+def counts_table(
+    faces:Faces, # As a reader returned them
+)->pd.DataFrame: # A row a class, then `all` and `published`; a column a split
+    "Images per class and split, the published total below, `-` where none was"
     t = faces.df.groupby(['label', 'split']).size().unstack(fill_value=0).reindex(index=faces.vocab, columns=faces.splits, fill_value=0)
     t.loc['all'] = t.sum()
     pub = {r.split: r.published for r in audit(faces).query("kind=='total'").itertuples()}
     t.loc['published'] = [pub.get(s) if pd.notna(pub.get(s, pd.NA)) else '-' for s in t.columns]
     return t
 
-def score_split(model, faces, split, size, device, bs=128, stats=imagenet_stats, flip=False):
-    "(scores, probabilities) of a model on one split of `faces`; `flip`: see `predict_probs`"
+def score_split(
+    model, # See `predict_probs`
+    faces:Faces, # As the model was trained on: the same classes in the same order
+    split:str, # 'train', 'valid' or 'test'
+    size:int, # Pixels a side
+    device, # Where the model is
+    bs:int=128, # Batch size
+    stats=imagenet_stats, # Mean and standard deviation that it was trained with
+    flip:bool=False, # See `predict_probs`
+): # (what `scores` returns, with accuracy_unseen where some of the images also occur in train; probabilities n x K)
+    "Score a model on one split. Raises `FloatingPointError` for NaN"
     f = faces.only(split)
     dl = eval_dl(f, size, device, bs, stats)
     probs = predict_probs(model, dl, flip)
@@ -332,8 +353,14 @@ def score_split(model, faces, split, size, device, bs=128, stats=imagenet_stats,
         res.update(accuracy_unseen=float((probs.argmax(1)==y)[~seen].mean()), seen_in_train=int(seen.sum()))
     return res,probs
 
-def eval_dl(faces, size, device, bs=128, stats=imagenet_stats):
-    "A loader of all of `faces` in their order, without augmentation"
+def eval_dl(
+    faces:Faces, # All of them, whatever their split
+    size:int, # Pixels a side
+    device, # Where the batches go
+    bs:int=128, # Batch size
+    stats=imagenet_stats, # Mean and standard deviation to normalise with
+)->DataLoader: # Batches begin with the images, B x 3 x size x size; labels that may follow mean nothing
+    "A loader of `faces` in their order, without augmentation"
     pil_size = faces.size or (size, size)
     tl = Datasets(faces.df, [[FaceReader(faces, pil_size)]])
     dl = FaceDL(tl, bs=bs, num_workers=0, device=device, after_item=[ToTensor()], after_batch=[IntToFloatTensor(), FaceResize(size), Normalize.from_stats(*stats, cuda=False)])
@@ -341,30 +368,42 @@ def eval_dl(faces, size, device, bs=128, stats=imagenet_stats):
     return dl
 
 # %% ../nbs/60_runs.ipynb #d1df5827
-def draw_figures(learn, out, res, probs, z, z_of):
-    "All figures of a run, into `out/figures`"
-    fig_dir = Path(out)/'figures'
-    fig_dir.mkdir(exist_ok=True)
+def draw_figures(
+    run, # Folder of a finished run
+    learn=None, # Its `Learner`, where it is at hand; None: model and faces are read again where the run has heads
+    path=None, # Where its data lie now; None: as the run says
+):
+    "All figures of a run, from its files into its folder `figures`. Raises `ValueError` where the faces are not those that it validated on"
+    run,labels = Path(run),(res := json.loads((Path(run)/'metrics.json').read_text(encoding='utf-8')))['labels']
+    p = np.load(run/'valid_predictions.npz')
     def save(name):
-        with atomic_path(fig_dir/f'{name}.png') as tmp: plt.savefig(tmp, dpi=110, bbox_inches='tight', format='png')
+        with atomic_path(run/'figures'/f'{name}.png') as tmp: plt.savefig(tmp, dpi=110, bbox_inches='tight', format='png')
         plt.close('all')
-    plot_confusion(res['confusion'], res['labels']); save('confusion')
+    plot_confusion(res['confusion'], labels); save('confusion')
     plot_per_class(res); save('per_class')
-    steps = Path(out)/'alpha_steps.csv'
-    plot_curves(pd.read_csv(Path(out)/'history.csv'), pd.read_csv(steps) if steps.exists() else None); save('curves')
-    faces = learn.dls.faces.only('valid')
-    ax = scatter_classes(z, faces.df.label.map(learn.dls.vocab.o2i).to_numpy()[z_of], learn.dls.vocab)
+    steps = run/'alpha_steps.csv'
+    plot_curves(pd.read_csv(run/'history.csv'), pd.read_csv(steps) if steps.exists() else None); save('curves')
+    ax = scatter_classes(p['tsne'], p['target'][p['tsne_of']], labels)
     sil = res['clusters']['silhouette']
-    ax.set_title(f't-SNE of {len(z)} faces' + (f'; silhouette of the features {sil:.3f}' if sil is not None else ''))
+    ax.set_title(f't-SNE of {len(p["tsne"])} faces' + (f'; silhouette of the features {sil:.3f}' if sil is not None else ''))
     ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9); save('tsne')
-    if learn.model.heads is not None:
-        sure = [np.flatnonzero((faces.df.label==c).to_numpy()) for c in faces.vocab]
-        pick = [i[probs[i].max(1).argmax()] for i in sure if len(i)][:4]     # the surest face of the first classes
-        fig = plt.figure(figsize=(1.9*(learn.preset.n_heads+1), 4.1*len(pick)), layout='constrained')
-        for sub,i in zip(fig.subfigures(len(pick), 1, squeeze=False)[:,0], pick):
-            sub.suptitle(f'true {faces.df.label[i]}, predicted {faces.vocab[probs[i].argmax()]} ({probs[i].max():.0%})', fontsize=10)
-            plot_attention(learn, faces.image(i), sub.subplots(2, learn.preset.n_heads+1))
-        save('attention')
+    if not (n_heads := res['readings']['n_heads']): return
+    learn = learn or _learner_of(run, path)
+    faces,probs = learn.dls.faces.only('valid'),p['probs']
+    if list(faces.df.label)!=[labels[i] for i in p['target']]: raise ValueError(f'{path or run}: the validation images are not those of the run')
+    sure = [np.flatnonzero(p['target']==i) for i in range(len(labels))]
+    pick = [i[probs[i].max(1).argmax()] for i in sure if len(i)][:4]     # the surest face of the first classes
+    fig = plt.figure(figsize=(1.9*(n_heads+1), 4.1*len(pick)), layout='constrained')
+    for sub,i in zip(fig.subfigures(len(pick), 1, squeeze=False)[:,0], pick):
+        sub.suptitle(f'true {faces.df.label[i]}, predicted {labels[probs[i].argmax()]} ({probs[i].max():.0%})', fontsize=10)
+        plot_attention(learn, faces.image(i), sub.subplots(2, n_heads+1))
+    save('attention')
+
+def _learner_of(run, path):
+    "What figures need of a `Learner`: the model and the faces of a finished run"
+    model,info = load_run(run)
+    cfg = run_config(info, path)
+    return SimpleNamespace(model=model, dls=face_dls(read_run_data(run, cfg), cfg.size, cfg.bs, augment='none', stats=info['stats'], target='label', memory=0))
 
 # %% ../nbs/60_runs.ipynb #38ed6f41
 def load_run(
@@ -391,7 +430,7 @@ def load_run(
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as e:
         raise ValueError(f'{run}: its configuration is damaged, or of another version of maca_net ({type(e).__name__}: {e})') from None
     try: model.load_state_dict(load_file(w))
-    except (SafetensorError, RuntimeError) as e: raise ValueError(f'{w} is damaged, or not of this run ({str(e).splitlines()[0]})') from None
+    except (SafetensorError, RuntimeError) as e: raise ValueError(f'{w} is damaged, or not of this run ({why_unread(e)})') from None
     return model.to(dev).eval(),info
 
 def public_info(
@@ -418,11 +457,11 @@ def evaluate_run(
     device=None, # Where to compute
     which:str='model', # 'model' (chosen epoch) or 'last'
     flip:bool=False, # The mean of each image's answer and its mirror image's
-)->dict: # The scores, and what they were taken on
+)->dict: # The scores, and what they were taken on: `images` is the fingerprint of what was scored, `trained_images` that of the run's data
     "Score a run's model on a split. Raises `ValueError` where split or classes do not fit"
     model,info = load_run(run_dir, device, which)
     own = data in (None, info['config']['data'])
-    cfg = run_config(info, path) if own else RunConfig(**dict(info['config'], data=data, path=path, rule='majority', target=None, labels=None))
+    cfg = run_config(info, path) if own else run_config(dict(info, config=dict(info['config'], data=data, path=path, rule='majority', target=None, labels=None)))
     if rule and cfg.data!='ferplus': raise ValueError(f'rule {rule}: a label rule is for ferplus, not for {cfg.data}')
     if cfg.data=='synth' and split=='test':                       # faces of another seed: none of them was trained on
         faces = read_data(replace(cfg, synth_seed=cfg.synth_seed+1000))
@@ -449,16 +488,17 @@ def evaluate_run(
     elif cfg.data=='ferplus' and split!='train' and not knows_train:
         warnings.warn('without the training images at hand, nobody knows which of these occur in them: accuracy_unseen is left empty', MissingSplit)
         res.update(accuracy_unseen=None, seen_in_train=None)
-    of = {} if data in (None, info['config']['data']) else dict(images=fingerprint(faces), synthetic=cfg.data=='synth')
-    return dict(res, **{**identity(info), 'rule': faces.rule, 'data': cfg.data, **of}, split=split, which=which, flipped=flip, trained_on=info['config']['data'],
+    of = dict(rule=faces.rule, data=cfg.data, images=fingerprint(faces), synthetic=bool(faces.info.get('synthetic')))
+    return dict(res, **{**identity(info), **of}, split=split, which=which, flipped=flip, trained_on=info['config']['data'], trained_images=info['data'].get('images'),
                 subset=None if subset is None else Path(subset).name)
 
 def run_config(
     info, # Content of a run's config.json
     path=None, # Where its data lie now; None: as it says
 )->RunConfig:
-    "The options of a run"
-    return RunConfig(**dict(info['config'], path=info['config']['path'] if path is None else path))
+    "The options of a run. Raises `ValueError` where they are of another version of this package"
+    try: return RunConfig(**dict(info['config'], **({} if path is None else dict(path=path))))
+    except TypeError as e: raise ValueError(f'the options of the run are damaged, or written by another version of maca_net ({first_line(e)})') from None
 
 def read_run_data(
     run_dir, # Folder of a finished run

@@ -81,6 +81,14 @@ def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
     a,b = (pd.read_csv(d/'history.csv') for d in (tmp_path/'k', trained))
     pd.testing.assert_frame_equal(a, b)
 
+@pytest.mark.parametrize('command,does,args', [('maca_train', 'train_run', ['--out', 'r']), ('maca_predict', 'Predictor', ['--model', 'r', 'a.png'])])
+def test_terminated_is_stopped(command, does, args, tmp_path):
+    "SIGTERM, as a cluster sends it, ends a command as Ctrl+C does"
+    (tmp_path/'a.png').touch()
+    r = run(sys.executable, '-c', 'import os, signal, time, maca_net.cli as c\ndef term(*args, **kwargs): os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n'
+        f'c.{does} = term\nc.{command}({args})', ok=False, cwd=tmp_path)
+    assert r.returncode==130 and r.stderr.strip()==f'{command}: stopped'
+
 def test_damaged_run_is_an_error(trained, tmp_path):
     shutil.copytree(trained, tmp_path/'r')
     (tmp_path/'r'/'config.json').write_text('{')
