@@ -178,10 +178,14 @@ class Store:
         "All finished runs, the newest last"
         rows = [_read(f) for f in _files(self.path/'rows', 'json')]
         return pd.DataFrame(rows).sort_values('finished', ignore_index=True) if rows else pd.DataFrame(columns=['key', 'finished', 'error'])
-    def predictions(self, key)->dict:
-        "names, target, probs, flip_probs, last_probs, seen, tsne and, of FERPlus, votes of a run's validation images"
-        f = self.path/'predictions'/f'{key}.npz'
-        if not f.is_file(): raise FileNotFoundError(f'{f} is missing: copy it from the machine that ran it, or remove the row to run it again')
+    def tested(self)->pd.DataFrame:
+        "The scores of those that `score_test` took"
+        rows = [_read(f) for f in _files(self.path/'test', 'json')]
+        return pd.DataFrame(rows, columns=None if rows else ['key'])
+    def predictions(self, key, split='valid')->dict:
+        "names, target, probs, last_probs, seen and, of FERPlus, votes of a run's images; of those of validation flip_probs and tsne too"
+        f = self.path/('predictions' if split=='valid' else split)/f'{key}.npz'
+        if not f.is_file(): raise FileNotFoundError(f'{f} is missing: ' + ('copy it from the machine that ran it, or remove the row to run it again' if split=='valid' else 'maca_lab test makes it'))
         with np.load(f, allow_pickle=False) as z: return dict(z)
 
 # %% ../nbs/65_experiments.ipynb #d0e5c406
@@ -229,7 +233,7 @@ def merge(
                 twice.append(f'{f.stem} was made twice: {_said(here)} in {first.parents[1]}, which stays; {_said(row)} in {o}')
                 continue
             if (p := o/'predictions'/f'{f.stem}.npz').exists(): files.setdefault(f'predictions/{p.name}', p)
-        files.update({f'studies/{f.name}': f for f in _files(o/'studies', 'json')})
+        for d,ext in (('studies', 'json'), ('test', 'npz'), ('test', 'json')): files.update({f'{d}/{f.name}': f for f in _files(o/d, ext) if f'{d}/{f.name}' not in files})
     files.update({f'rows/{k}.json': f for k,f in rows.items()})                   # a row last: it says that all of it is there
     for to,f in files.items():
         if (self.path/to).exists(): continue
@@ -399,3 +403,23 @@ def hours_left(table:pd.DataFrame, workers:int=1, hardware:str=None)->float:
     hours = table.hours.where(table.hardware==hardware) if isinstance(hardware, str) else table.hours          # pandas makes NaN of None
     own = hours.groupby(table.label).transform('mean').fillna(hours.mean())
     return (own*(1-table.share)).sum(min_count=1)/workers
+
+# %% ../nbs/65_experiments.ipynb #9e3d5534
+_TESTED = ('accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'images', 'rule', 'chosen_epoch')
+
+@patch
+def score_test(
+    self:Store,
+    key, # Of a finished run
+    path=None, # Folder of the data; None: where the run had them
+    device=None, # Where to compute
+)->bool: # Whether it was done now
+    "Score a run's network on the test images, once. Raises `FileNotFoundError` where its weights are gone, `ValueError` where its data have no test images"
+    if (f := self.path/'test'/f'{key}.json').is_file(): return False
+    if not (self.work(key)/'model.safetensors').is_file(): raise FileNotFoundError(f'{key}: its weights are not in {self.work(key)}')
+    res,p = score_run(self.work(key), 'test', path=path, device=device)
+    last,q = score_run(self.work(key), 'test', path=path, device=device, which='last')
+    f.parent.mkdir(exist_ok=True)
+    with atomic_path(f.with_suffix('.npz')) as tmp: np.savez_compressed(tmp, **p, last_probs=q['probs'])
+    write_json(f, dict(key=key, **{k: res[k] for k in _TESTED if k in res}, last_accuracy=last['accuracy'], code=code_version(), finished=_now()))
+    return True

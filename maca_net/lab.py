@@ -33,6 +33,8 @@ _LAB = '''examples:
       eight jobs that share the runs out among themselves; the store must lie where all of them see it
   maca_lab status results/ferplus
   maca_lab merge results/ferplus other_machine/results/ferplus
+  maca_lab test results/ferplus --path FERPlus
+      once, when all is chosen: every network of the store on the test images, as validation chose it
   maca_lab report results/ferplus'''
 _VARIED = ('help', 'out', 'seed', 'preset', 'readings', 'n_heads', 'a', 'u')       # of maca_train, what is no option of a scale
 
@@ -63,9 +65,13 @@ def lab_parser():
     run.add_argument('--cluster', choices=('slurm', 'local'), help='hand --workers jobs to Slurm, or to processes of this machine, through submitit')
     run.add_argument('--cluster-args', metavar='K=V,..', default='', help="what submitit's AutoExecutor takes, e.g. slurm_partition=gpu,gpus_per_node=1,timeout_min=600")
     _scale_options(run)
-    for name,about in (('status', 'what a store was asked for: done, running, failed, time left'), ('report', 'the report notebooks on a store, as HTML')):
+    for name,about in (('status', 'what a store was asked for: done, running, failed, time left'), ('report', 'the report notebooks on a store, as HTML'),
+                       ('test', 'score what is done on the test images, once, as validation chose it; for when all is chosen')):
         s = add(name, about)
         s.add_argument('store', metavar='STORE', help='folder that maca_lab run wrote')
+        if name=='test':
+            s.add_argument('--path', metavar='DIR', help='folder of the data, with their test images (default: where each run had them)')
+            s.add_argument('--device', metavar='DEVICE', help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
         if name=='report': s.add_argument('--out', metavar='DIR', help='where to (default: STORE/report)')
     m = add('merge', 'copy into a store what others have; of a run that two of them made, the row that was there first stays')
     m.add_argument('store', metavar='STORE', help='folder that receives')
@@ -194,10 +200,21 @@ def _status(store):
 
 def _merge(store, others): print(f'{Store(store).merge(*others, say=print)} runs came into {store}')
 
+def _test(store, path, device):
+    s,gone,done = Store(store),[],0
+    ok = (r := s.rows())[r.error.isna()]
+    if not len(ok): raise ValueError(f'{store} has no finished run')
+    stop_on_term()
+    for key in with_bar(list(ok.key)):
+        if (s.work(key)/'model.safetensors').is_file(): done += s.score_test(key, path, device)
+        else: gone.append(key)
+    print(f'{done} runs were scored on the test images now, {len(s.tested())} of {len(ok)} are; their columns and comparisons: maca_lab report {store}')
+    if gone := set(gone)-set(s.tested().key): print(f'of {len(gone)} the weights are not in {s.path/"work"}, where the machine that ran them has them: test there, and merge')
+
 def _report(store, out): print('\n'.join(map(str, make_report(store, out))))
 
 def maca_lab(argv=None):
     "Entry point of `maca_lab`"
     p = lab_parser()
     args = vars(p.parse_args(argv))
-    _guard(p, lambda: dict(run=_run, status=_status, merge=_merge, report=_report)[args.pop('command')](**args))
+    _guard(p, lambda: dict(run=_run, status=_status, merge=_merge, test=_test, report=_report)[args.pop('command')](**args))

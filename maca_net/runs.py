@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FLIP_SCORES', 'RunConfig', 'data_name', 'read_data', 'pixel_baseline', 'RunLog', 'save_weights', 'predict_probs',
            'fingerprint', 'train_run', 'count_flops', 'peak_memory', 'hardware_name', 'scale_name', 'identity',
-           'counts_table', 'score_split', 'eval_dl', 'draw_figures', 'load_run', 'public_info', 'evaluate_run',
-           'run_config', 'read_run_data']
+           'counts_table', 'score_split', 'eval_dl', 'draw_figures', 'load_run', 'public_info', 'score_run',
+           'evaluate_run', 'run_config', 'read_run_data']
 
 # %% ../nbs/60_runs.ipynb #8572c8c6
 import hashlib, io, platform, sys, warnings
@@ -446,7 +446,7 @@ def _header(file):
     if 'maca_net' not in meta: raise KeyError('no key maca_net in the header')
     return json.loads(meta['maca_net'])
 
-def evaluate_run(
+def score_run(
     run_dir, # Folder of a finished run
     split:str='valid', # 'train', 'valid' or 'test'
     data:str=None, # Data set; None: the run's
@@ -457,7 +457,7 @@ def evaluate_run(
     device=None, # Where to compute
     which:str='model', # 'model' (chosen epoch) or 'last'
     flip:bool=False, # The mean of each image's answer and its mirror image's
-)->dict: # The scores, and what they were taken on: `images` is the fingerprint of what was scored, `trained_images` that of the run's data
+)->tuple: # The scores and what they were taken on: `images` is the fingerprint of what was scored, `trained_images` that of the run's data; predictions: names, target, probs, seen and, of FERPlus, votes
     "Score a run's model on a split. Raises `ValueError` where split or classes do not fit"
     model,info = load_run(run_dir, device, which)
     own = data in (None, info['config']['data'])
@@ -483,14 +483,20 @@ def evaluate_run(
         if not keep.any(): raise ValueError(f'{subset}: none of its images is in split {split}')
         faces = faces.take(keep)
     faces = _as_trained(_in_words_of(faces, info['labels']), info)
-    res,_ = score_split(model, faces, split, cfg.size, pick_device(device), stats=info['stats'], flip=flip)
+    res,probs = score_split(model, faces, split, cfg.size, pick_device(device), stats=info['stats'], flip=flip)
+    p = dict(names=np.array(list(faces.df.name)), target=faces.df.label.map({c:i for i,c in enumerate(faces.vocab)}).to_numpy(), probs=probs, seen=faces.df.seen_in_train.to_numpy(bool), **({} if faces.votes is None else dict(votes=faces.votes)))
     if not own: res.update(accuracy_unseen=None, seen_in_train=None)        # what occurs in the training images of other data says nothing
     elif cfg.data=='ferplus' and split!='train' and not knows_train:
         warnings.warn('without the training images at hand, nobody knows which of these occur in them: accuracy_unseen is left empty', MissingSplit)
         res.update(accuracy_unseen=None, seen_in_train=None)
     of = dict(rule=faces.rule, data=cfg.data, images=fingerprint(faces), synthetic=bool(faces.info.get('synthetic')))
     return dict(res, **{**identity(info), **of}, split=split, which=which, flipped=flip, trained_on=info['config']['data'], trained_images=info['data'].get('images'),
-                subset=None if subset is None else Path(subset).name)
+                subset=None if subset is None else Path(subset).name),p
+
+@delegates(score_run)
+def evaluate_run(run_dir, split:str='valid', **kwargs)->dict:
+    "The scores of `score_run`"
+    return score_run(run_dir, split, **kwargs)[0]
 
 def run_config(
     info, # Content of a run's config.json

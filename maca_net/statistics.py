@@ -192,7 +192,7 @@ def _costs(rows):
     r = pd.DataFrame([dict(on=_on(o), **{k: o.get(k, np.nan) for k in _COSTS}) for o in rows], columns=['on', *_COSTS]).astype(dict.fromkeys(_COSTS, float))
     return r.groupby('on').mean().to_dict('index')
 
-def _compare(store, have, pairs, unseen, measure='accuracy'):
+def _compare(store, have, pairs, unseen, measure='accuracy', split='valid'):
     "(key, reference key), a pair a seed, of runs that may be missing: difference, its intervals and p over images and over both seeds and images, and what was left out"
     macro = measure=='macro_accuracy'
     nan = float('nan')
@@ -200,8 +200,8 @@ def _compare(store, have, pairs, unseen, measure='accuracy'):
         difference=nan, diff_lo=nan, diff_hi=nan, p=nan, both_lo=nan, both_hi=nan, p_both=nan, disagree=nan)
     ms = []
     for a,b in pairs:
-        if not (_ok(have, a) and _ok(have, b)): continue
-        try: ms.append(paired(store.predictions(a), store.predictions(b), unseen=unseen))
+        if not (_ok(have, a) and _ok(have, b)) or split!='valid' and not all((store.path/split/f'{k}.npz').is_file() for k in (a,b)): continue
+        try: ms.append(paired(store.predictions(a, split), store.predictions(b, split), unseen=unseen))
         except FileNotFoundError as e: warnings.warn(str(e)); out['lost_seeds'] += 1
         else: out['other_hardware'] += _on(have[a])!=_on(have[b])
     if not ms: return out
@@ -224,18 +224,20 @@ def results_table(
 )->pd.DataFrame: # A row a cell; accuracies in 0..1, costs as hardware -> mean hours, images/s and MB of a run; `attrs` say title, scale, reference and the seeds' standard deviation
     "A study as the paper's table, with what it can and cannot carry"
     exp,base,have,keys,sd = _study(store, experiment, base, seeds)
+    tested = {r['key']: r for r in store.tested().to_dict('records')}
     out,compared = [],[]
     for label,opts in exp.cells.items():
         mine = {s: k for (l,s),k in keys.items() if l==label}
         done = [have[k] for k in mine.values() if _ok(have, k)]
         get = lambda name, **kw: mean_interval([r.get(name) for r in done], **kw)
         acc,macro = get('accuracy', bounds=(0,1)),get('macro_accuracy')
+        test,test_macro,test_un = (mean_interval([tested[k].get(m, np.nan) for k in mine.values() if k in tested]) for m in (*MEASURES, 'accuracy_unseen'))
         un = [r['accuracy'] if pd.isna(r.get('accuracy_unseen')) else r['accuracy_unseen'] for r in done]
         refs = [(k, run_key(reference_run(base, opts, s, against))) for s,k in mine.items()]
         compared += [r for _,r in refs]
         cmp = _compare(store, have, [(k, r) for k,r in refs if k!=r], unseen)
         out.append(dict(label=label, planned=len(mine), done=len(done), failed=sum(_failed(have, k) for k in mine.values()), accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
-            accuracy_unseen=mean_interval(un)['mean'], macro=macro['mean'], macro_sd=macro['sd'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
+            accuracy_unseen=mean_interval(un)['mean'], macro=macro['mean'], macro_sd=macro['sd'], test=test['mean'], test_sd=test['sd'], tested=test['n'], test_unseen=test_un['mean'], test_macro=test_macro['mean'], test_macro_sd=test_macro['sd'], ece=get('ece')['mean'], votes_kl=get('votes_kl')['mean'], last_epoch=get('last_accuracy')['mean'], is_reference=all(k==r for k,r in refs), **cmp,
             paper=paper_number(exp.name, label, base.data, base.weights), flops=get('flops')['mean'], macro_f1=get('macro_f1')['mean'], nll=get('nll')['mean'], parameters=get('parameters')['mean'], costs=_costs(done)))
     t = pd.DataFrame(out).set_index('label')
     t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + _mixed(have, [*keys.values(), *compared]), against=against, sd=sd)
@@ -261,6 +263,7 @@ def show_table(
         return {'runs': f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else ''),
             'accuracy %': _mean_sd(r.accuracy, r.sd, r.done) or gone, '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
             'not in train %': _pct(r.accuracy_unseen) if r.done else '', 'macro %': _mean_sd(r.macro, r.macro_sd, r.done), 'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else '',
+            'test %': _mean_sd(r.test, r.test_sd, r.tested), 'test, not in train %': '' if np.isnan(r.test_unseen) else _pct(r.test_unseen), 'test, macro %': _mean_sd(r.test_macro, r.test_macro_sd, r.tested), 'tested': f'{r.tested}' if r.tested else '',
             f'to {t.attrs["against"]}': 'reference' if r.is_reference else _points(r) + (f' (n = {r.paired_seeds})' if 0<r.paired_seeds<r.done else ''),
             'p, images, uncorrected': f'{r.p:.2g}' if r.paired_seeds else '', 'paper %': _pct(r.paper) if not np.isnan(r.paper) else '',
             'GFLOP a face': _num(r.flops/1e9)}
@@ -315,12 +318,13 @@ def cell_differences(
     pairs, # (cell, the cell it is compared with)
     unseen:bool=False, # Compare without images that occur in train
     measure:str='accuracy', # Or 'macro_accuracy', the mean over classes
+    split:str='valid', # Or 'test', of the runs that `maca_lab test` has scored
 )->pd.DataFrame: # difference; diff_lo, diff_hi, p and p_holm (over images); both_lo, both_hi, p_both and p_both_holm (over seeds and images); paired_seeds, other_hardware (pairs of which one run was made on other hardware), paper (its difference of accuracies), verdict
     "Cells against others, each over the seeds that both have. Raises `ValueError` for another measure"
     if measure not in MEASURES: raise ValueError(f'measure is one of {", ".join(MEASURES)}, not {measure!r}')
     exp,base,have,keys,sd = _study(store, experiment, base, seeds, measure)
     claimed = lambda a, b: np.subtract(*(paper_number(exp.name, o, base.data, base.weights) for o in (a,b))) if measure=='accuracy' else float('nan')
-    t = pd.DataFrame([dict(claim=f'{a} over {b}', **_compare(store, have, [(k, keys.get((b,s))) for (l,s),k in keys.items() if l==a], unseen, measure),     # a study may have been asked for before a cell was
+    t = pd.DataFrame([dict(claim=f'{a} over {b}', **_compare(store, have, [(k, keys.get((b,s))) for (l,s),k in keys.items() if l==a], unseen, measure, split),     # a study may have been asked for before a cell was
         paper=claimed(a, b)) for a,b in pairs]).set_index('claim')
     for k in ('p', 'p_both'): t[f'{k}_holm'] = holm(t[k])
     t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds) for r in t.itertuples()]
@@ -330,13 +334,14 @@ def cell_differences(
 def all_differences(
     store, experiment, base, seeds, pairs # As in `cell_differences`
 )->dict: # Heading -> `cell_differences`; just the first where nothing can be compared yet
-    "The same comparisons on all validation images, without those that occur in train, and by macro accuracy; what has not been run is missing in the first, and left out of the others"
+    "The same comparisons on all validation images, without those that occur in train, by macro accuracy, and on the test images where they were scored; what has not been run is missing in the first, and left out of the others"
     looks = {'all validation images': {}, 'without validation images that occur in train': dict(unseen=True), 'macro accuracy: the mean over classes': dict(measure='macro_accuracy')}
+    if len(store.tested()): looks |= {'test images': dict(split='test'), 'without test images that occur in train': dict(split='test', unseen=True), 'test images, macro accuracy': dict(split='test', measure='macro_accuracy')}
     out = {}
     for what,opts in looks.items():
         t = cell_differences(store, experiment, base, seeds, pairs, **opts)
         out[what] = t if not out else t[t.verdict!='missing']
-        if not t.paired_seeds.any(): break
+        if not t.paired_seeds.any(): break          # nothing to compare by another measure either
     return out
 
 def show_differences(t:pd.DataFrame)->pd.DataFrame:
