@@ -204,7 +204,9 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
     out = {}
     for f in _files(self.path/'studies', 'json'):
         d = _read(f)
-        s = out.setdefault(_hash({**d, 'seeds': None}), dict(experiment=Experiment(d['name'], d['about'], d['cells']), base=RunConfig(**{'path': '', **d['base']}), seeds=set()))
+        try: exp,base = Experiment(d['name'], d['about'], d['cells']),RunConfig(**{'path': '', **d['base']})
+        except (TypeError, ValueError) as e: raise ValueError(f'{f} is of another version of maca_net ({first_line(e)}): go on with that one, or remove the file') from None
+        s = out.setdefault(_hash({**d, 'seeds': None}), dict(experiment=exp, base=base, seeds=set()))
         s['seeds'] |= set(d['seeds'])
     return [dict(s, seeds=sorted(s['seeds'])) for s in out.values()]
 

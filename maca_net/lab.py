@@ -13,7 +13,7 @@ import maca_net
 from .core import *
 from .runs import *
 from .experiments import *
-from .cli import _parser, _guard, stop_on_term, train_parser
+from .cli import _AGAIN, _parser, _guard, stop_on_term, train_parser
 
 # %% ../nbs/85_lab.ipynb #1ab004
 _LAB = '''examples:
@@ -217,4 +217,5 @@ def maca_lab(argv=None):
     "Entry point of `maca_lab`"
     p = lab_parser()
     args = vars(p.parse_args(argv))
-    _guard(p, lambda: dict(run=_run, status=_status, merge=_merge, test=_test, report=_report)[args.pop('command')](**args))
+    command = args.pop('command')
+    _guard(p, lambda: dict(run=_run, status=_status, merge=_merge, test=_test, report=_report)[command](**args), again=lambda: _AGAIN if command in ('run', 'test') else '')
