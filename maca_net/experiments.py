@@ -7,7 +7,7 @@ __all__ = ['EXPERIMENTS', 'SCALES', 'Experiment', 'get_experiment', 'scale_confi
            'cell_config', 'plan', 'run_one', 'run_experiment', 'set_failed_aside', 'status', 'hours_left']
 
 # %% ../nbs/65_experiments.ipynb #b8754a93
-import hashlib, json, os, platform, shutil, subprocess, sys
+import hashlib, json, os, platform, shutil, subprocess, sys, zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, asdict, fields, replace
 from datetime import datetime, timezone
@@ -150,7 +150,7 @@ def _hash(o): return hashlib.sha256(json.dumps(o, sort_keys=True).encode()).hexd
 # %% ../nbs/65_experiments.ipynb #d0e5c404
 def _read(f):
     try: return json.loads(f.read_text(encoding='utf-8'))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{f} is damaged ({e}): remove it, and its run is done again') from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{f} is damaged ({e}): remove it' + ', and its run is done again'*(f.parent.name=='rows')) from None
 
 def _files(folder, ext): return sorted(f for f in folder.glob(f'*.{ext}') if not f.name.startswith('.'))     # not what a crash left half-written
 
@@ -210,11 +210,17 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
         s['seeds'] |= set(d['seeds'])
     return [dict(s, seeds=sorted(s['seeds'])) for s in out.values()]
 
-_COST = ('finished', 'hours', 'train_images_per_s', 'peak_mb', 'hardware', 'machine', 'cores', 'code')       # of a row, what the same run may cost or be called elsewhere
+_RESULT = ('error', 'images', 'chosen_epoch', 'accuracy', 'macro_accuracy', 'nll', 'last_accuracy')       # by which two rows of one run are told apart; what it cost may differ, and a later version may say more
 
-def _unlike(a, b): return [k for k in a.keys() & b.keys() if k not in _COST and a[k]!=b[k]]      # where only one says something, a later version may have written it
+def _unlike(a, b): return [k for k in _RESULT if k in a and k in b and a[k]!=b[k]]
 
 def _said(row): return row['error'] if row.get('error') else f"{100*row.get('accuracy', np.nan):.2f} %"
+
+def _whole(f):
+    "`f`, if it can be read"
+    if f.suffix=='.json': _read(f)
+    elif not zipfile.is_zipfile(f): raise ValueError(f'{f} is damaged: remove it')
+    return f
 
 @patch
 def merge(
@@ -222,26 +228,28 @@ def merge(
     *others, # Paths of stores
     say=noop, # Called with a line for each run that both made, with another result
 )->int: # How many rows came
-    """Copy what the other stores have. Of a run that two of them made the row that was here first stays, whichever is better. Raises `ValueError`, and copies nothing,
-    where an other is no store, a file cannot be read, or a run was made on other images"""
-    rows,files,twice = {},{},[]
+    """Copy what the other stores have. Of a run that two of them made, the one that was here first stays with all that belongs to it, whichever is better. Raises `ValueError`,
+    and copies nothing, where an other is no store, a file cannot be read, or a run was made on other images"""
+    of,copies,twice = {},{},[]                                     # key -> the stores that have this very run, whose row counts first
     for o in map(Path, others):
         if not (o/'rows').is_dir(): raise ValueError(f'{o} is no store: it has no folder rows')
         for f in _files(o/'rows', 'json'):
-            row,first = _read(f),rows.get(f.stem) or (self.row_file(f.stem) if self.has(f.stem) else None)
-            if not first: rows[f.stem] = f
-            elif unlike := _unlike(row, here := _read(first)):
-                if 'images' in unlike: raise ValueError(f'{f} and {first} are of one run on other images or labels: keep them in stores of their own')
-                twice.append(f'{f.stem} was made twice: {_said(here)} in {first.parents[1]}, which stays; {_said(row)} in {o}')
-                continue
-            if (p := o/'predictions'/f'{f.stem}.npz').exists(): files.setdefault(f'predictions/{p.name}', p)
-        for d,ext in (('studies', 'json'), ('test', 'npz'), ('test', 'json')): files.update({f'{d}/{f.name}': f for f in _files(o/d, ext) if f'{d}/{f.name}' not in files})
-    files.update({f'rows/{k}.json': f for k,f in rows.items()})                   # a row last: it says that all of it is there
-    for to,f in files.items():
-        if (self.path/to).exists(): continue
+            row,have = _read(f),of.setdefault(f.stem, [self.path] if self.has(f.stem) else [])
+            here = _read(have[0]/'rows'/f.name) if have else row
+            if unlike := _unlike(row, here):
+                if 'images' in unlike: raise ValueError(f'{f} and {have[0]/"rows"/f.name} are of one run on other images or labels: keep them in stores of their own')
+                twice.append(f'{f.stem} was made twice: {_said(here)} in {have[0]}, which stays; {_said(row)} in {o}')
+            else: have.append(o)
+        copies.update({f'studies/{f.name}': f for f in _files(o/'studies', 'json') if not (self.path/'studies'/f.name).exists()})
+    for k,have in of.items():
+        for files in ([f'predictions/{k}.npz'], [f'test/{k}.npz', f'test/{k}.json'], [f'rows/{k}.json']):          # a row last: it says that all of it is there
+            src = next((o for o in have if all((o/f).is_file() for f in files)), self.path)
+            if src!=self.path: copies.update({f: src/f for f in files})
+    for f in copies.values(): _whole(f)
+    for to,f in copies.items():
         with atomic_path(self.path/to) as tmp: shutil.copyfile(f, tmp)
     for t in twice: say(t)
-    return len(rows)
+    return sum(to.startswith('rows/') for to in copies)
 
 # %% ../nbs/65_experiments.ipynb #da5e0fa3
 def cell_config(
@@ -330,19 +338,16 @@ def run_experiment(
     workers:int=1, # Runs at a time
     devices=None, # Of the workers, in turn, e.g. ['cuda:0', 'cuda:1']; None: as `base` says
     retry:bool=False, # Run again what failed
-    part:tuple=(1,1), # (2,3): the second of three parts of the runs, for machines that share no disk
     say=noop, # Called with a line for each run
-)->pd.DataFrame: # See `status`; of the part
+)->pd.DataFrame: # See `status`
     "Run what is missing of an experiment. Stop it when you like: the same call goes on. Raises `ValueError` where a run cannot begin"
     exp,base,seeds,store = get_experiment(experiment),base or RunConfig(),_seeds(seeds),Store(store)
     if workers<1: raise ValueError(f'workers is at least 1, not {workers}')
-    if not 1<=part[0]<=part[1]: raise ValueError(f'part is (1,n) to (n,n), not {tuple(part)}')
-    todo = plan(exp, base, seeds)[part[0]-1::part[1]]
+    todo = plan(exp, base, seeds)
     keys = [run_key(cfg) for _,cfg in todo]
     _same_images(store, [cfg for _,cfg in todo])
     new = store.add_study(exp, base, seeds)
     if retry: set_failed_aside(store, keys)
-    def mine(): return (t := status(exp, store.path, base, seeds))[t.key.isin(keys)]
     work = _Workers(store, workers, devices)
     def one(job):
         label,cfg = job
@@ -351,7 +356,7 @@ def run_experiment(
         if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is at it')
         why = work(label, cfg)
         if work.stopped: return
-        t = mine()
+        t = status(exp, store.path, base, seeds)
         r = t[(t.label==label) & (t.seed==cfg.seed)].iloc[0]
         say(f"[{t.state.isin(['done', 'failed']).sum()}/{len(t)}] {label}, seed {cfg.seed}: "
             + (f'{100*r.accuracy:.2f} % in {r.hours:.2f} h' if r.state=='done' else f'{r.state}: {why or _read(store.row_file(key))["error"]}' if r.state=='failed' else f'no result: {why}' if why else 'another process is at it')
@@ -360,10 +365,10 @@ def run_experiment(
     try: list(ex.map(one, todo))
     except BaseException as e:
         work.stop()
-        if new and isinstance(e, ValueError) and not any(store.has(k) or store.work(k).exists() for k in keys): new.unlink()       # it could not begin: nothing is missing of it
+        if new and isinstance(e, ValueError) and not any(store.has(k) or store.work(k).exists() or store.is_running(k) for k in keys): new.unlink()       # it could not begin: nothing is missing of it
         raise
     finally: ex.shutdown(cancel_futures=True)
-    return mine()
+    return status(exp, store.path, base, seeds)
 
 def _same_images(store, cfgs):
     "Raises `ValueError` where a folder of one's own is not the one that the runs in the store were made on: a key holds its name only"
@@ -374,11 +379,14 @@ def _same_images(store, cfgs):
 def set_failed_aside(store, keys):
     "Rows of runs that failed, and what they left, go to `failed`: nothing is thrown away"
     for k in keys:
-        if store.has(k) and (r := _read(store.row_file(k))).get('error'):
-            to = store.path/'failed'/f'{k}-{r["finished"].replace(":", "")}.json'
+        if not (store.has(k) and _read(store.row_file(k)).get('error')): continue
+        store.work(k).parent.mkdir(exist_ok=True)
+        with store.lock(k).acquire():
+            if not store.has(k): continue                                # another process has done it
+            to = store.path/'failed'/f'{k}-{_read(store.row_file(k))["finished"].replace(":", "")}.json'
             to.parent.mkdir(exist_ok=True)
-            os.replace(store.row_file(k), to)
             if store.work(k).exists(): os.replace(store.work(k), to.with_suffix(''))
+            os.replace(store.row_file(k), to)                            # last: until then it is still to be set aside
 
 # %% ../nbs/65_experiments.ipynb #d0e5c409
 def status(
@@ -410,6 +418,12 @@ def hours_left(table:pd.DataFrame, workers:int=1, hardware:str=None)->float:
 _TESTED = ('accuracy', 'accuracy_unseen', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'images', 'rule', 'chosen_epoch')
 
 @patch
+def has_weights(self:Store, key)->bool:
+    "Whether the folder of a run still stands, whole, and is that of its row: another machine's row may have come while it was under way here"
+    out = self.work(key)
+    return all((out/f).is_file() for f in ('config.json', 'metrics.json', 'model.safetensors', 'last.safetensors')) and not _unlike(_read(out/'metrics.json'), _read(self.row_file(key)))
+
+@patch
 def score_test(
     self:Store,
     key, # Of a finished run
@@ -418,7 +432,7 @@ def score_test(
 )->bool: # Whether it was done now
     "Score a run's network on the test images, once. Raises `FileNotFoundError` where its weights are gone, `ValueError` where its data have no test images"
     if (f := self.path/'test'/f'{key}.json').is_file(): return False
-    if not (self.work(key)/'model.safetensors').is_file(): raise FileNotFoundError(f'{key}: its weights are not in {self.work(key)}')
+    if not self.has_weights(key): raise FileNotFoundError(f'{key}: its weights are not in {self.work(key)}')
     res,p = score_run(self.work(key), 'test', path=path, device=device)
     last,q = score_run(self.work(key), 'test', path=path, device=device, which='last')
     f.parent.mkdir(exist_ok=True)

@@ -23,8 +23,8 @@ _LAB = '''examples:
       Table 1 on FERPlus with three seeds, a night or two on two cores; stop it, type it again, it goes on
   maca_lab run table1 fig4 fig5 fig6 fig7 --data ferplus --path FERPlus --gpu 0 --workers 12
       the paper's table and figures, one after another; runs that they share are made once
-  maca_lab run table1 --data ferplus --path FERPlus --part 2/3
-      every third run, on the second of three machines that share no disk; merge their stores
+  maca_lab run table1 --data ferplus --path FERPlus --seeds 3-4
+      two more seeds, perhaps on another machine: merge their stores
   maca_lab run fig6 --data rafdb --path RAF-DB --scale paper --gpu 0,1 --seeds 5
       the number of heads at the paper's own scale, a run at a time on each of two GPUs
   maca_lab run readings --data ferplus --path FERPlus --gpu 0 --workers 12
@@ -58,7 +58,6 @@ def lab_parser():
     run.add_argument('--store', metavar='DIR', help='where results are kept (default: results/DATA, a folder of yours by its name)')
     run.add_argument('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)')
     run.add_argument('--seeds', default='3', metavar='N', help='seeds 0 to N-1, or a list such as 3-5 or 0,7; no claim rests on one (default: 3)')
-    run.add_argument('--part', default='1/1', metavar='I/N', help='every N-th run from the I-th on, for machines that share no disk (default: 1/1)')
     run.add_argument('--workers', type=int, metavar='N', help='runs at a time (default: one, or one for each of --gpu); on a CPU they share its cores, which gains little')
     run.add_argument('--gpu', metavar='I,J', help='numbers of the GPUs to spread the runs over, e.g. 0,1')
     run.add_argument('--retry', action='store_true', help='run again what failed; the old rows are set aside in the folder failed')
@@ -157,23 +156,18 @@ def parse_args(text:str)->dict:
 def parse_seeds(text:str)->list:
     "'3' is 0, 1, 2; '3-5' and '0,7' are what they say. Raises `ValueError` for anything else"
     m = [re.fullmatch(r'(\d+)(?:-(\d+))?', o.strip()) for o in text.split(',')]
-    seeds = list(range(int(text))) if text.strip().isdigit() else [s for o in m if o for s in range(int(o[1]), int(o[2] or o[1])+1)]
-    if not all(m) or not seeds: raise ValueError(f'--seeds is a number, at least 1, or a list such as 3-5 or 0,7, not {text!r}')
+    each = [range(int(o[1]), int(o[2] or o[1])+1) for o in m if o]
+    seeds = list(range(int(text))) if text.strip().isdigit() else [s for r in each for s in r]
+    if not all(m) or not all(each) or not seeds: raise ValueError(f'--seeds is a number, at least 1, or a list such as 3-5 or 0,7, not {text!r}')
     return seeds
 
-def _part(text):
-    m = re.fullmatch(r'(\d+)/(\d+)', text.strip())
-    if not m or not 1<=int(m[1])<=int(m[2]): raise ValueError(f'--part is I/N, such as 2/3 for the second of three, not {text!r}')
-    return int(m[1]),int(m[2])
-
-def _run(experiments, store, scale, seeds, part, workers, gpu, retry, cluster, cluster_args, **opts):
+def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, **opts):
     studies = [_study(e, scale, opts) for e in dict.fromkeys(experiments)]
-    seeds,part = parse_seeds(seeds),_part(part)
+    seeds = parse_seeds(seeds)
     if workers is not None and workers<1: raise ValueError(f'--workers is at least 1, not {workers}')
     if gpu and not all(g.strip().isdigit() for g in gpu.split(',')): raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
     gpus = [f'cuda:{int(g)}' for g in gpu.split(',')] if gpu else None
     if cluster and gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')
-    if cluster and part!=(1,1): raise ValueError('--part is for machines that share no disk: jobs of a cluster share the runs out by themselves')
     base = studies[0][1]
     store = Store(store or f'results/{data_name(base.data, base.path)}')
     stop_on_term()                                          # the runs are stopped, and go on next time
@@ -186,12 +180,12 @@ def _run(experiments, store, scale, seeds, part, workers, gpu, retry, cluster, c
             if cluster=='slurm': continue
             for j in jobs: j.result()
             t = status(exp, store.path, base, seeds)
-        else: t = run_experiment(exp, store.path, base, seeds, workers or len(gpus or [0]), gpus, retry, part, say=lambda s: print(s, flush=True))
+        else: t = run_experiment(exp, store.path, base, seeds, workers or len(gpus or [0]), gpus, retry, say=lambda s: print(s, flush=True))
         left += int((~t.state.isin(['done', 'failed'])).sum())
         print(study_text(store, exp, base, seeds), flush=True)
     if cluster=='slurm': return
     print(f'results in {store.path}; tables and figures: maca_lab report {store.path}')
-    if left: sys.exit(f'maca_lab: {left} {"runs have" if left>1 else "run has"} no result yet, for the reasons above; the same command goes on')
+    if left: sys.exit(f'maca_lab: {left} {"runs have" if left>1 else "run has"} no result yet, for the reasons above{f" and in {store.path}/cluster" if cluster else ""}; the same command goes on')
 
 def _status(store):
     s = Store(store)
@@ -206,7 +200,7 @@ def _test(store, path, device):
     if not len(ok): raise ValueError(f'{store} has no finished run')
     stop_on_term()
     for key in with_bar(list(ok.key)):
-        if (s.work(key)/'model.safetensors').is_file(): done += s.score_test(key, path, device)
+        if s.has_weights(key): done += s.score_test(key, path, device)
         else: gone.append(key)
     print(f'{done} runs were scored on the test images now, {len(s.tested())} of {len(ok)} are; their columns and comparisons: maca_lab report {store}')
     if gone := set(gone)-set(s.tested().key): print(f'of {len(gone)} the weights are not in {s.path/"work"}, where the machine that ran them has them: test there, and merge')

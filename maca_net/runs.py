@@ -457,7 +457,7 @@ def score_run(
     device=None, # Where to compute
     which:str='model', # 'model' (chosen epoch) or 'last'
     flip:bool=False, # The mean of each image's answer and its mirror image's
-)->tuple: # The scores and what they were taken on: `images` is the fingerprint of what was scored, `trained_images` that of the run's data; predictions: names, target, probs, seen and, of FERPlus, votes
+)->tuple: # The scores and what they were taken on: `images` is the fingerprint of what was scored, `trained_images` that of the run's data; predictions: names, target, probs, of FERPlus votes, and seen (whether it occurs in train) where that is known
     "Score a run's model on a split. Raises `ValueError` where split or classes do not fit"
     model,info = load_run(run_dir, device, which)
     own = data in (None, info['config']['data'])
@@ -484,11 +484,12 @@ def score_run(
         faces = faces.take(keep)
     faces = _as_trained(_in_words_of(faces, info['labels']), info)
     res,probs = score_split(model, faces, split, cfg.size, pick_device(device), stats=info['stats'], flip=flip)
-    p = dict(names=np.array(list(faces.df.name)), target=faces.df.label.map({c:i for i,c in enumerate(faces.vocab)}).to_numpy(), probs=probs, seen=faces.df.seen_in_train.to_numpy(bool), **({} if faces.votes is None else dict(votes=faces.votes)))
+    p = dict(names=np.array(list(faces.df.name)), target=faces.df.label.map({c:i for i,c in enumerate(faces.vocab)}).to_numpy(), probs=probs, **({} if faces.votes is None else dict(votes=faces.votes)))
     if not own: res.update(accuracy_unseen=None, seen_in_train=None)        # what occurs in the training images of other data says nothing
     elif cfg.data=='ferplus' and split!='train' and not knows_train:
         warnings.warn('without the training images at hand, nobody knows which of these occur in them: accuracy_unseen is left empty', MissingSplit)
         res.update(accuracy_unseen=None, seen_in_train=None)
+    else: p['seen'] = faces.df.seen_in_train.to_numpy(bool)
     of = dict(rule=faces.rule, data=cfg.data, images=fingerprint(faces), synthetic=bool(faces.info.get('synthetic')))
     return dict(res, **{**identity(info), **of}, split=split, which=which, flipped=flip, trained_on=info['config']['data'], trained_images=info['data'].get('images'),
                 subset=None if subset is None else Path(subset).name),p

@@ -201,12 +201,17 @@ def _compare(store, have, pairs, unseen, measure='accuracy', split='valid'):
     ms = []
     for a,b in pairs:
         if not (_ok(have, a) and _ok(have, b)) or split!='valid' and not all((store.path/split/f'{k}.npz').is_file() for k in (a,b)): continue
-        try: ms.append(paired(store.predictions(a, split), store.predictions(b, split), unseen=unseen))
+        try:
+            pa,pb = (store.predictions(k, split) for k in (a,b))
+            if unseen and split!='valid' and not ('seen' in pa and 'seen' in pb): continue          # the training images were not at hand
+            ms.append(paired(pa, pb, unseen=unseen))
         except FileNotFoundError as e: warnings.warn(str(e)); out['lost_seeds'] += 1
         else: out['other_hardware'] += _on(have[a])!=_on(have[b])
     if not ms: return out
     ms = [m.assign(d=m.a.astype(int)-m.b).set_index(['name', 'nth']) for m in ms]
     each = pd.concat([m.d for m in ms], axis=1, join='inner')                              # an image a row, a seed a column
+    if (n := max(map(len, ms)))>len(each): warnings.warn(f'{n-len(each)} of {n} images are not in all seeds, and left out: were the runs made on other data?')
+    if each.empty: return dict(out, lost_seeds=len(ms))
     d,classes = each.sum(axis=1),ms[0].target[each.index] if macro else None
     diff,lo,hi = bootstrap_difference(d/len(ms), classes)
     both_lo,both_hi,p_both = seeds_and_images(each.T, classes)
@@ -284,11 +289,13 @@ def power_note(
     "What the comparisons of a table would find, and what not"
     d = t[t.paired_seeds>0]
     if not len(d): return 'Nothing of this table can be compared yet: ' + (f'no cell and {t.attrs["against"]}, trained as it is, have' if 'against' in t.attrs else 'no pair of cells has') + ' been run with the same seed.'
-    few,many = d.paired_seeds.min(),d.paired_seeds.max()
-    lo,hi = (f'{100*f(map(seen_by_images, d.images, d.disagree)):.1f}' for f in (min, max))
-    s = f"With {few if few==many else f'{few} to {many}'} seed{'s'*int(many>1)} and {d.images.max():,} images, a difference of {lo if lo==hi else f'{lo} to {hi}'} points{'' if lo==hi else ', row by row,'} would be found 4 times of 5 by the images"
-    if many<2 or np.isnan(t.attrs['sd']): return s + '; what another seed would change, one seed cannot say.'
-    by = ' or '.join(f"{100*seen_by_seeds(k, t.attrs['sd']):.1f} points by {k} seeds" for k in sorted(set(d.paired_seeds)-{1}))
+    few,many,asked = d.paired_seeds.min(),d.paired_seeds.max(),t.attrs.get('asked', 1)
+    level = 1-.05/asked                                       # what Holm asks of the first of them
+    lo,hi = (f'{100*f(seen_by_images(n, o, level=level) for n,o in zip(d.images, d.disagree)):.1f}' for f in (min, max))
+    s = (f'Corrected for {asked} comparisons: with ' if asked>1 else 'With ') + f"{few if few==many else f'{few} to {many}'} seed{'s'*int(many>1)} and {d.images.max():,} images, a difference of {lo if lo==hi else f'{lo} to {hi}'} points{'' if lo==hi else ', row by row,'} would be found 4 times of 5 by the images"
+    if many<2: return s + '; what another seed would change, one seed cannot say.'
+    if np.isnan(t.attrs['sd']): return s + '.'
+    by = ' or '.join(f"{100*seen_by_seeds(k, t.attrs['sd'], level=level):.1f} points by {k} seeds" for k in sorted(set(d.paired_seeds)-{1}))
     return s + f", and one of {by} (the standard deviation of a cell's seeds is {100*t.attrs['sd']:.2f} points, in the middle of the cells)" + ('; of a row of one seed nothing can be said about another seed.' if few<2 else '.')
 
 # %% ../nbs/67_statistics.ipynb #67a0b1
@@ -296,21 +303,25 @@ def asked(
     store, # A `Store`
     name:str, # A name from `EXPERIMENTS`
 )->list: # Of dicts experiment, base, seeds
-    "The studies of an experiment in a store; one that is missing as a whole where there is none"
+    "The studies of an experiment in a store; where there is none, one that is missing as a whole, or nothing if the store's data cannot have it"
     studies = store.studies()
     like = max(studies, key=lambda s: (sum(o['base']==s['base'] for o in studies), len(s['seeds']))) if studies else dict(base=scale_config(data='ferplus', path=''), seeds=[0,1,2])
-    return [s for s in studies if s['experiment'].name==name] or [dict(like, experiment=EXPERIMENTS[name])]
+    if have := [s for s in studies if s['experiment'].name==name]: return have
+    try: plan(EXPERIMENTS[name], like['base'], 1)
+    except ValueError: return []                             # votes, say, of a data set that has none
+    return [dict(like, experiment=EXPERIMENTS[name])]
 
 def verdict(
     lo:float, hi:float, p:float, # Interval of a difference over images, and its p-value
     p_both:float=float('nan'), # Its p-value over seeds and images; NaN for one seed
     failed:int=0, # Seeds that gave no model on one side or the other
+    seeds:int=3, # Seeds that were compared
 )->str:
     "What they allow to say: better, worse, either for these seeds alone, these two runs differ, no difference shown"
     if np.isnan(lo): return 'failed' if failed else 'missing'
     if p>=.05 or lo<=0<=hi: return 'no difference shown'
     if np.isnan(p_both): return 'these two runs differ'
-    return ('better' if lo>0 else 'worse') + ('' if p_both<.05 and not failed else ' (these seeds)')
+    return ('better' if lo>0 else 'worse') + ('' if p_both<.05 and not failed and seeds>2 else ' (these seeds)')
 
 def cell_differences(
     store, # A `Store`
@@ -327,8 +338,8 @@ def cell_differences(
     t = pd.DataFrame([dict(claim=f'{a} over {b}', **_compare(store, have, [(k, keys.get((b,s))) for (l,s),k in keys.items() if l==a], unseen, measure, split),     # a study may have been asked for before a cell was
         paper=claimed(a, b)) for a,b in pairs]).set_index('claim')
     for k in ('p', 'p_both'): t[f'{k}_holm'] = holm(t[k])
-    t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds) for r in t.itertuples()]
-    t.attrs = dict(sd=sd, asked=len(t))
+    t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds, r.paired_seeds) for r in t.itertuples()]
+    t.attrs = dict(sd=sd if split=='valid' else float('nan'), asked=len(t))
     return t
 
 def all_differences(
@@ -340,8 +351,8 @@ def all_differences(
     out = {}
     for what,opts in looks.items():
         t = cell_differences(store, experiment, base, seeds, pairs, **opts)
+        if out and not t.paired_seeds.any(): continue
         out[what] = t if not out else t[t.verdict!='missing']
-        if not t.paired_seeds.any(): break          # nothing to compare by another measure either
     return out
 
 def show_differences(t:pd.DataFrame)->pd.DataFrame:
