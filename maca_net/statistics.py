@@ -290,13 +290,12 @@ def power_note(
     d = t[t.paired_seeds>0]
     if not len(d): return 'Nothing of this table can be compared yet: ' + (f'no cell and {t.attrs["against"]}, trained as it is, have' if 'against' in t.attrs else 'no pair of cells has') + ' been run with the same seed.'
     few,many,asked = d.paired_seeds.min(),d.paired_seeds.max(),t.attrs.get('asked', 1)
-    level = 1-.05/asked                                       # what Holm asks of the first of them
-    lo,hi = (f'{100*f(seen_by_images(n, o, level=level) for n,o in zip(d.images, d.disagree)):.1f}' for f in (min, max))
-    s = (f'Corrected for {asked} comparisons: with ' if asked>1 else 'With ') + f"{few if few==many else f'{few} to {many}'} seed{'s'*int(many>1)} and {d.images.max():,} images, a difference of {lo if lo==hi else f'{lo} to {hi}'} points{'' if lo==hi else ', row by row,'} would be found 4 times of 5 by the images"
+    lo,hi = (f'{100*f(map(seen_by_images, d.images, d.disagree)):.1f}' for f in (min, max))
+    s = (f'Before the correction for {asked} comparisons, with ' if asked>1 else 'With ') + f"{few if few==many else f'{few} to {many}'} seed{'s'*int(many>1)} and {d.images.max():,} images, a difference of {lo if lo==hi else f'{lo} to {hi}'} points{'' if lo==hi else ', row by row,'} would be found 4 times of 5 by the images"
     enough = sorted(k for k in set(d.paired_seeds) if k>2)
     if not enough: return s + '; what other seeds would change, fewer than three cannot say.'
     if not t.attrs['sd']>0: return s + '.'
-    by = ' or '.join(f"{100*seen_by_seeds(k, t.attrs['sd'], level=level):.1f} points by {k} seeds" for k in enough)
+    by = ' or '.join(f"{100*seen_by_seeds(k, t.attrs['sd']):.1f} points by {k} seeds" for k in enough)
     return s + f", and one of {by} (the standard deviation of a cell's seeds is {100*t.attrs['sd']:.2f} points, in the middle of the cells)" + ('; of a row of fewer than three seeds nothing can be said about other seeds.' if few<3 else '.')
 
 # %% ../nbs/67_statistics.ipynb #67a0b1
