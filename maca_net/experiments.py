@@ -216,11 +216,10 @@ def _unlike(a, b): return [k for k in _RESULT if k in a and k in b and a[k]!=b[k
 
 def _said(row): return row['error'] if row.get('error') else f"{100*row.get('accuracy', np.nan):.2f} %"
 
-def _whole(f):
-    "`f`, if it can be read"
+def _check(f):
+    "Raises `ValueError` for a file that cannot be read"
     if f.suffix=='.json': _read(f)
     elif not zipfile.is_zipfile(f): raise ValueError(f'{f} is damaged: remove it')
-    return f
 
 @patch
 def merge(
@@ -245,7 +244,7 @@ def merge(
         for files in ([f'predictions/{k}.npz'], [f'test/{k}.npz', f'test/{k}.json'], [f'rows/{k}.json']):          # a row last: it says that all of it is there
             src = next((o for o in have if all((o/f).is_file() for f in files)), self.path)
             if src!=self.path: copies.update({f: src/f for f in files})
-    for f in copies.values(): _whole(f)
+    for f in copies.values(): _check(f)
     for to,f in copies.items():
         with atomic_path(self.path/to) as tmp: shutil.copyfile(f, tmp)
     for t in twice: say(t)
