@@ -54,10 +54,12 @@ def tsne_points(
     feats, # n x C features
     max_n:int=2000, # At most so many of them, evenly spread
     seed:int=0, # Of t-SNE
-): # (m x 2 points, which m of the features they are); none where there are fewer than 4
+): # (m x 2 points, which m of the features they are); none where there are fewer than 4, all in one place where the features are alike
     "t-SNE; only neighbourhoods mean anything in it"
     i = _spread(len(feats), max_n) if len(feats)>3 else np.zeros(0, int)
-    return TSNE(perplexity=min(30, (len(i)-1)/3), random_state=seed, init='pca').fit_transform(feats[i]) if len(i) else np.zeros((0,2), np.float32), i
+    x = feats[i]
+    if not len(i) or np.ptp(x, axis=0).max()<1e-18: return np.zeros((len(i),2), np.float32), i      # a collapsed network's, whose variance is 0 in float32: TSNE would never end
+    return TSNE(perplexity=min(30, (len(i)-1)/3), random_state=seed, init='pca').fit_transform(x), i
 
 def scatter_classes(
     z, # n x 2
