@@ -368,17 +368,21 @@ def show_differences(t:pd.DataFrame)->pd.DataFrame:
 def plot_cells(
     t:pd.DataFrame, # From `results_table`
     axs=None, # Where to draw, two axes
+    least:float=12, # Points: what lies so far below the best cell stands at the edge as a number, or it would press all others together
 ):
     "Accuracy and macro accuracy of each cell: mean, and standard deviation over seeds as a bar; what is missing is said where it would stand"
     if axs is None: axs = plt.subplots(1, 2, figsize=(11, 1.5+.3*len(t)), sharey=True, layout='constrained')[1]
     y,ok = np.arange(len(t)),t.done>0
     ref = t[t.is_reference & t.done.gt(0)]
     for ax,m,sd,what in zip(axs, ('accuracy', 'macro'), ('sd', 'macro_sd'), ('accuracy', 'macro accuracy')):
-        ax.errorbar(100*t[m][ok], y[ok], xerr=100*t[sd][ok].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
+        v,s = 100*t[m],100*t[sd]
+        on = ok & (v>=v.max()-least)
+        ax.errorbar(v[on], y[on], xerr=s[on].fillna(0), fmt='o', capsize=4, color='#1f77b4', label='mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar')
         for i,r in enumerate(t.itertuples()):
-            if r.done: ax.annotate(f'n={r.done}', (100*getattr(r, m), i), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
+            if on.iloc[i]: ax.annotate(f'n={r.done}', (v.iloc[i], i), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
+            elif r.done: ax.annotate(f'{v.iloc[i]:.1f}' + f' ± {s.iloc[i]:.1f}'*(r.done>1) + f', n={r.done}', (0, i), (.07, i), ax.get_yaxis_transform(), ax.get_yaxis_transform(), fontsize=8, va='center', color='C3', arrowprops=dict(arrowstyle='->', color='C3'))
             else: ax.text(.5, i, 'failed' if r.failed else 'missing', transform=ax.get_yaxis_transform(), ha='center', va='center', color='gray')
-        if len(ref) and ref.index[0]==t.index[t.is_reference][0]: ax.axvline(100*ref[m].iloc[0], ls='--', lw=1, color='gray', label=t.attrs['against'])
+        if len(ref) and ref.index[0]==t.index[t.is_reference][0]: ax.axvline(100*ref[m].iloc[0], ls='--', lw=1, color='gray', label=ref.index[0])
         ax.set(yticks=y, yticklabels=t.index, ylim=(len(t)-.4, -.8), xlabel=f'validation {what}, %')
         ax.margins(x=.08)
         if not ok.any(): ax.set_xticks([])
