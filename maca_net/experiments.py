@@ -42,9 +42,10 @@ def _one_at_a_time():
     return cells
 
 def _candidates():
-    "What may raise validation accuracy, alone and together: training choices on the plain network, those of the paper that the scale `cpu` has changed, the whole recipe on the paper's, ways to join the heads"
+    "What may raise validation accuracy, alone and together: training choices and a batch norm on the plain network, those of the paper that the scale `cpu` has changed, the whole recipe on the paper's, ways to join the heads"
     lr,votes,ema,joined = dict(lr=.05),dict(target='votes'),dict(ema=.999),dict(preset='paper', readings='fusion=mean,classifier=batch_norm')
     return {'plain': dict(preset='plain'), 'paper': dict(preset='paper'), 'plain, lr .05, votes, EMA': dict(preset='plain', **lr, **votes, **ema),
+        'plain, lr .05, votes, EMA, batch norm': dict(preset='plain', readings='classifier=batch_norm', **lr, **votes, **ema),
         'plain, lr .05': dict(preset='plain', **lr), 'plain, votes': dict(preset='plain', **votes), 'plain, EMA': dict(preset='plain', **ema),
         'plain, label smoothing': dict(preset='plain', label_smoothing=.1), 'plain, balanced': dict(preset='plain', balance='sampling'), 'plain, lr .05, votes': dict(preset='plain', **lr, **votes),
         'plain, augmentation of the paper': dict(preset='plain', augment='paper'), 'plain, weight decay of the paper': dict(preset='plain', wd=1e-4),
@@ -67,8 +68,8 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', {f'{l}, {what}': dict(p, **opts)
         for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1)))
         for l,p in (('plain', dict(preset='plain')), ('MHCA without MI', dict(preset='paper', a=0., u=0.)))}),
-    Experiment('sizes', 'What a larger image gives recommended, and what it costs', {f'{px} px{what}': dict(preset='recommended', size=px, last_stride=stride)
-        for px,stride,what in ((64, 1, ', last stride 1'), (64, 2, ''), (96, 2, ''), (128, 2, ''))}),
+    Experiment('sizes', 'What a larger image gives recommended, what it costs, and what a batch norm on the logits adds', {f'{px} px{what}': dict(preset='recommended', size=px, last_stride=stride, **opts)
+        for px,stride,what,opts in ((64, 1, ', last stride 1', {}), (64, 2, '', {}), (96, 2, '', {}), (96, 2, ', batch norm', dict(readings='classifier=batch_norm')), (128, 2, '', {}))}),
     Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {l: dict(preset=p) for l,p in (('plain', 'plain'), ('DAN', 'dan'), ('MACA-Net', 'paper'), ('recommended', 'recommended'))}),
     Experiment('candidates', 'What may earn its place in the preset recommended; wants FERPlus, for its votes', _candidates()),
     Experiment('readings', 'Every reading of an unclear equation, one at a time, around paper', _one_at_a_time()),
