@@ -338,6 +338,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'maca_net.experiments._said': ('experiments.html#_said', 'maca_net/experiments.py'),
                                       'maca_net.experiments._same_images': ('experiments.html#_same_images', 'maca_net/experiments.py'),
                                       'maca_net.experiments._seeds': ('experiments.html#_seeds', 'maca_net/experiments.py'),
+                                      'maca_net.experiments._sizes': ('experiments.html#_sizes', 'maca_net/experiments.py'),
                                       'maca_net.experiments._unlike': ('experiments.html#_unlike', 'maca_net/experiments.py'),
                                       'maca_net.experiments._weights': ('experiments.html#_weights', 'maca_net/experiments.py'),
                                       'maca_net.experiments._what': ('experiments.html#_what', 'maca_net/experiments.py'),

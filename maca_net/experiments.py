@@ -55,6 +55,12 @@ def _candidates():
         'mean of decorrelated heads, lr .05, votes, EMA': dict(joined, readings=joined['readings']+',mi=decorrelation', a=0., **lr, **votes, **ema),
         'AFC between centres, mean of heads, lr .05, votes, EMA': dict(joined, readings=joined['readings']+',inter=center_var', u=0., **lr, **votes, **ema)}
 
+def _sizes():
+    "Image sizes and strides for `recommended`, at two of them also without the batch norm on its logits"
+    shapes = {'64 px, last stride 1': dict(size=64, last_stride=1), **{f'{px} px': dict(size=px, last_stride=2) for px in (64, 96, 128)}}
+    return {**{l: dict(preset='recommended', **s) for l,s in shapes.items()},
+        **{f'{l}, no batch norm': dict(preset='recommended', readings='classifier=centered', **shapes[l]) for l in ('64 px, last stride 1', '96 px')}}
+
 def _weights(key, values, **kw): return {f'{key} = {v:g}': {key: v, **kw} for v in values}
 
 EXPERIMENTS = {e.name: e for e in (
@@ -68,8 +74,7 @@ EXPERIMENTS = {e.name: e for e in (
     Experiment('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', {f'{l}, {what}': dict(p, **opts)
         for what,opts in (('usual', dict(stem='imagenet', last_stride=2)), ('last stride 1', dict(stem='imagenet', last_stride=1)), ('no pooling, last stride 1', dict(stem='no_pool', last_stride=1)))
         for l,p in (('plain', dict(preset='plain')), ('MHCA without MI', dict(preset='paper', a=0., u=0.)))}),
-    Experiment('sizes', 'What a larger image gives recommended, what it costs, and what a batch norm on the logits adds', {f'{px} px{what}': dict(preset='recommended', size=px, last_stride=stride, **opts)
-        for px,stride,what,opts in ((64, 1, ', last stride 1', {}), (64, 2, '', {}), (96, 2, '', {}), (96, 2, ', batch norm', dict(readings='classifier=batch_norm')), (128, 2, '', {}))}),
+    Experiment('sizes', 'What a larger image gives recommended, what it costs, and what the batch norm on its logits adds', _sizes()),
     Experiment('table2', 'Table 2, as far as its methods are here: the plain network, DAN, MACA-Net, and what we recommend', {l: dict(preset=p) for l,p in (('plain', 'plain'), ('DAN', 'dan'), ('MACA-Net', 'paper'), ('recommended', 'recommended'))}),
     Experiment('candidates', 'What may earn its place in the preset recommended; wants FERPlus, for its votes', _candidates()),
     Experiment('readings', 'Every reading of an unclear equation, one at a time, around paper', _one_at_a_time()),
@@ -131,11 +136,11 @@ def canonical(
     cfg:RunConfig, # A run
 )->RunConfig: # The same run with nothing said that its preset says anyway
     "One spelling for each run"
-    want,p = cfg.get_preset(),asdict(get_preset(cfg.preset))
-    d = {k: v for k,v in asdict(want).items() if v!=p[k]}
+    name = 'plain' if cfg.preset in RECIPES else cfg.preset              # recommended is plain with a reading and a recipe, which may become others
+    p = asdict(get_preset(name))
+    d = {k: v for k,v in asdict(cfg.get_preset()).items() if k!='name' and v!=p[k]}
     own = {k: d.pop(k, None) for k in ('n_heads', 'a', 'u')}
-    own['preset'] = next(n for n,q in PRESETS.items() if replace(q, name=cfg.preset)==PRESETS[cfg.preset])       # recommended is plain with a recipe, which `cfg` spells out
-    return replace(cfg, **own, readings=','.join(f'{k}={v}' for k,v in d.items()) or None)
+    return replace(cfg, preset=name, **own, readings=','.join(f'{k}={v}' for k,v in d.items()) or None)
 
 def run_key(
     cfg:RunConfig, # A run

@@ -26,7 +26,7 @@ TorchSGD = partial(SGD, mom=.9, decouple_wd=False)
 def maca_learner(
     dls, # From `ferplus_dls`, `rafdb_dls`, `folder_dls`, `synth_dls`, or any fastai image `DataLoaders`
     arch:str='resnet34', # Backbone, see `create_backbone`
-    preset='paper', # 'plain', 'paper', 'dan', 'recommended', or a `Preset`: network and losses only; the training recipe that makes 'recommended' more than 'plain' is `get_recipe('recommended')`
+    preset='paper', # 'plain', 'paper', 'dan', 'recommended', or a `Preset`: network and losses only; the training recipe of 'recommended' is `get_recipe('recommended')`
     weights=None, # Start of the backbone: None, 'imagenet', a torchvision weight name, or a checkpoint file
     a:float=None, # Weight of AFC; None: the preset's, 0: without
     u:float=None, # Weight of MI; None: the preset's, 0: without

@@ -55,7 +55,7 @@ PRESETS = {p.name: p for p in (
     Preset('paper'),
     Preset('dan', a=2., spatial='sum_map', gate='none', pooling='avg', branches='sequential', classifier='batch_norm', alpha=1., inter='center_var',
            centers_init='normal', mi='head_variance', mi_on='log_softmax'),
-    Preset('recommended', n_heads=0, a=0., u=0.))}
+    Preset('recommended', n_heads=0, a=0., u=0., classifier='batch_norm'))}
 
 def get_preset(
     preset:str|Preset='paper', # A name from `PRESETS`, or a preset

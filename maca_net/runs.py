@@ -48,7 +48,7 @@ class RunConfig:
     synth_seed:int = _opt(0, 'synth: seed of the faces')
     split_seed:int = _opt(0, 'seed of a carved validation split; leave it alone when comparing')
     on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning', choices=('error', 'warn'))
-    preset:str = _opt('paper', 'plain: backbone and a linear layer; paper: MACA-Net; dan: DAN; recommended: plain, trained by a recipe of its own', choices=tuple(PRESETS))
+    preset:str = _opt('paper', 'plain: backbone and a linear layer; paper: MACA-Net; dan: DAN; recommended: plain with a batch norm on its logits, trained by a recipe of its own', choices=tuple(PRESETS))
     arch:str = _opt('resnet34', 'resnet18, resnet34, resnet50 or a CNN of timm')
     weights:str = _opt(None, 'start of the backbone: imagenet, a torchvision weight name or a checkpoint file (default: from scratch)')
     stats:str = _opt('imagenet', 'mean and standard deviation to normalise with, those of the weights\' own training: half is .5 and .5', choices=tuple(STATS))
