@@ -4,16 +4,14 @@
 
 # %% auto #0
 __all__ = ['EXPRESSIONS', 'NAMES', 'canonical_name', 'sort_vocab', 'atomic_path', 'write_json', 'sha256', 'first_line',
-           'why_unread', 'needs', 'pick_device', 'with_bar', 'trim_memory', 'code_version']
+           'why_unread', 'needs', 'with_bar', 'did_you_mean', 'code_version']
 
-# %% ../nbs/00_core.ipynb #b5012fb2
-import os, json, ctypes, hashlib, re, subprocess, sys, tempfile
+# %% ../nbs/00_core.ipynb #cbbb8cba
+import difflib, hashlib, json, os, re, subprocess, sys, tempfile
 from contextlib import contextmanager
 from pathlib import Path
-import numpy as np, torch
-from fastprogress.fastprogress import IN_NOTEBOOK, progress_bar
 
-# %% ../nbs/00_core.ipynb #dc3e1c16
+# %% ../nbs/00_core.ipynb #600de3be
 EXPRESSIONS = ('neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt')
 _SYNONYMS = dict(happy='happiness', happiness='happiness', joy='happiness', sad='sadness', angry='anger', disgusted='disgust',
     fearful='fear', afraid='fear', scared='fear', surprised='surprise', suprise='surprise', natural='neutral', contemptuous='contempt')
@@ -26,6 +24,7 @@ def canonical_name(
     name = _SYNONYMS.get(name, name)
     return name if name in EXPRESSIONS else None
 
+# %% ../nbs/00_core.ipynb #1f299f67
 def sort_vocab(
     names, # Class names in any order
 )->list: # The same names: known expressions in the order of `EXPRESSIONS`, others behind them by the alphabet
@@ -35,7 +34,7 @@ def sort_vocab(
         return (EXPRESSIONS.index(c) if c else len(EXPRESSIONS), str(n))
     return sorted(set(names), key=key)
 
-# %% ../nbs/00_core.ipynb #f81daf37
+# %% ../nbs/00_core.ipynb #68857c00
 _UMASK = os.umask(0); os.umask(_UMASK)      # it can be read only by setting it
 
 @contextmanager
@@ -54,15 +53,18 @@ def atomic_path(
         os.replace(tmp, path)
     finally: Path(tmp).unlink(missing_ok=True)
 
+# %% ../nbs/00_core.ipynb #03f8b259
 NAMES = dict(encoding='utf-8', errors='surrogateescape')      # how names of files are written to files and read back: Linux lets them be any bytes
 
 def _plain(o):
-    "What `json` cannot write by itself"
-    if isinstance(o, (np.generic, torch.Tensor)) and getattr(o, 'ndim', 0)==0: return o.item()
-    if isinstance(o, (np.ndarray, torch.Tensor)): return o.tolist()
-    if isinstance(o, (Path, torch.device, torch.dtype)): return str(o)
+    "What `json` cannot write by itself: paths, NumPy's and torch's numbers, arrays and devices"
+    if isinstance(o, Path): return str(o)
+    if type(o).__module__.partition('.')[0] in ('numpy', 'torch', 'fastai'):              # asked by name: this module imports neither
+        if hasattr(o, 'tolist'): return o.tolist()                                        # of a number, the number
+        return str(o)
     raise TypeError(f'{type(o).__name__} is not written to JSON')
 
+# %% ../nbs/00_core.ipynb #0284607a
 def write_json(path, obj):
     "Write `obj` to `path` as JSON, whole or not at all"
     with atomic_path(path) as tmp: tmp.write_text(json.dumps(obj, indent=2, default=_plain, ensure_ascii=False) + '\n', encoding='utf-8', errors='backslashreplace')
@@ -74,12 +76,14 @@ def sha256(
     with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest() if hasattr(hashlib, 'file_digest') \
         else hashlib.sha256(f.read()).hexdigest()
 
+# %% ../nbs/00_core.ipynb #2198cea8
 def first_line(
     e:BaseException, # An error
 )->str:
     "What it says in one line; its class where it says nothing"
     return (str(e).splitlines() or [type(e).__name__])[0]
 
+# %% ../nbs/00_core.ipynb #4572d83e
 def why_unread(
     e:Exception, # From `torch.load` or safetensors
 )->str:
@@ -87,7 +91,7 @@ def why_unread(
     cut = 'not a ZIP|central directory|EOF|index out of range|too small|invalid header length|incomplete metadata|Invalid argument'
     return 'empty or truncated' if isinstance(e, EOFError) or re.search(cut, str(e)) else first_line(e)
 
-# %% ../nbs/00_core.ipynb #1919bdd4
+# %% ../nbs/00_core.ipynb #94a59087
 @contextmanager
 def needs(
     extra, # The extra of this package that brings them
@@ -97,32 +101,25 @@ def needs(
     try: yield
     except ImportError as e: raise ImportError(f'{" and ".join(packages)} needed ({e}): pip install "maca_net[{extra}]"') from None
 
-def pick_device(
-    name:str=None, # 'cpu', 'cuda', 'cuda:1', 'mps'; None: a GPU when there is one
-)->torch.device:
-    "The device to compute on"
-    if name is None: name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    try: dev = torch.device(name)
-    except RuntimeError: raise ValueError(f'device {name!r} is not known to torch: use cpu, cuda, cuda:0 or mps') from None
-    if dev.type not in ('cpu', 'cuda', 'mps', 'xpu'): raise ValueError(f'device {name!r} does not train: use cpu, cuda, cuda:0 or mps')
-    if dev.type!='cpu':
-        n = torch.accelerator.device_count() if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type==dev.type else 0
-        if (dev.index or 0)>=n: raise ValueError(f'device {name!r} asked for, but torch sees {n} of that kind: use cpu' + f' or {dev.type}:{n-1}'*(n>0))
-    return dev
-
+# %% ../nbs/00_core.ipynb #54ff1bb7
 def with_bar(
     items, # What is gone through
     **kw, # See fastprogress's `progress_bar`
 ):
     "`items` with a progress bar where someone looks, a notebook or a terminal; a log or a pipe gets none"
+    from fastprogress.fastprogress import IN_NOTEBOOK, progress_bar
     return progress_bar(items, leave=False, **kw) if IN_NOTEBOOK or sys.stdout.isatty() else items
 
-def trim_memory():
-    "Give memory that was freed back to the system. glibc keeps it where anything small lies behind it, and grows instead; elsewhere nothing is done"
-    if not sys.platform.startswith('linux'): return
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)                  # musl has none
-    if trim: trim(0)
+# %% ../nbs/00_core.ipynb #b4f4f13c
+def did_you_mean(
+    name, # What was written
+    names, # What there is
+)->str: # Such as " (did you mean 'fear'?)", or nothing where none is near
+    "A hint at the name that was probably meant"
+    near = difflib.get_close_matches(str(name), [str(o) for o in names], 1)
+    return f' (did you mean {near[0]!r}?)' if near else ''
 
+# %% ../nbs/00_core.ipynb #7e5feda0
 def code_version()->str:
     "The package's version, with the git commit when it runs from a checkout"
     from maca_net import __version__

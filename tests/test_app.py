@@ -42,7 +42,7 @@ def served(tmp_path_factory):
     assert not list(d.glob('maca_app_*')), 'uploads are left behind'
 
 def pictures(d):
-    from maca_net.synth import synth_faces
+    from maca_net.data.draw import synth_faces
     faces,_ = synth_faces(2, size=200, seed=1, occlusion=0.)
     im = Image.new('RGB', (640,330), (150,170,150))
     for i,f in enumerate(faces): im.paste(Image.fromarray(f), (70+300*i, 65))

