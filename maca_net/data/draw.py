@@ -83,7 +83,8 @@ def sample_factors(
         skin_color=rgb(skin), iris=rgb([[70,45,25],[90,120,70],[80,120,165]][rng.choice(3, p=[.6,.2,.2])]),
         clothes=rgb(u(30,220,3)), background=rgb(back), age=u(0,1)**1.6, beard=u(.3,1) if u()<beards else 0.,
         glasses=bool(u()<.13), intensity=u(min_intensity,1), yaw=u(-1,1)*max_yaw, pitch=u(-12,12), roll=u(-10,10),
-        scale=u(1.08,1.34), shift_x=u(-.05,.05), shift_y=u(-.09,.01), light_dir=u(0,360), light=u(0,.4), gain=u(.8,1.15),
+        scale=u(1.08,1.34), shift_x=u(-.05,.05), shift_y=u(-.09,.01), light_dir=u(0,360), light=u(0,.4), gain=u(.8,
+            1.15),
         occlusion=str(rng.choice(OCCLUSIONS[1:])) if u()<occlusion else 'none', blur=u(0,.6), noise=u(0,7))
 
 # %% ../../nbs/03_data.draw.ipynb #1a4c46ea
