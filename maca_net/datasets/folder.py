@@ -16,7 +16,7 @@ from ..data.faces import *
 from ..data.faces import _duplicates, _load, _names
 from .rafdb import _RAF
 
-# %% ../../nbs/10_datasets.folder.ipynb #c9a6bce3
+# %% ../../nbs/10_datasets.folder.ipynb #35cd8e65
 _SPLIT_DIRS = {n+end: s for n,s in dict(train='train', training='train', valid='valid', val='valid', validation='valid',
     test='test', testing='test').items() for end in ('', '_set')}
 
@@ -37,7 +37,7 @@ def _split_folders(root):
             'or name the folders between train, valid and test')
     return parts
 
-# %% ../../nbs/10_datasets.folder.ipynb #099cf84c
+# %% ../../nbs/10_datasets.folder.ipynb #18e3ca95
 def _class_images(root, parts):
     "The table of the images in class folders: name, split, label, path; and what was left out, by why: {text: files}"
     files,skipped = walk_files(root)
@@ -55,7 +55,7 @@ def _class_images(root, parts):
         f'HEIC or AVIF photographs cannot be read here and are left out ({HEIF_ADVICE})': unread}
     return pd.DataFrame(rows, columns=['name', 'split', 'label', 'path']),left,skipped
 
-# %% ../../nbs/10_datasets.folder.ipynb #4df6783b
+# %% ../../nbs/10_datasets.folder.ipynb #ea19c041
 _AFFECTNET = ('Neutral', 'Happy', 'Sad', 'Surprise', 'Fear', 'Disgust', 'Anger', 'Contempt', 'None', 'Uncertain',
     'No face')
 
@@ -80,7 +80,7 @@ def _affectnet_images(root, parts):
     left = {text: [f for f in files if f.suffix!='.npy'] for text,files in left.items()}
     return df,left,skipped
 
-# %% ../../nbs/10_datasets.folder.ipynb #b0a973d7
+# %% ../../nbs/10_datasets.folder.ipynb #59471f3f
 def _numbers_named(faces):
     "Folders 1..7 are RAF-DB's classes: they get their names, in place, with a note"
     if set(faces.df.label)!={str(k) for k in _RAF}: return
@@ -125,7 +125,7 @@ def read_folder(
     on_bad:str='error', # 'error' stops at an unreadable image; 'warn' goes on without it
     progress:bool=True, # Show a bar while reading
 )->Faces:
-    "Images in one folder a class, or AffectNet as delivered; known expressions in canonical order, under their own names"
+    "Images in one folder a class, or AffectNet as delivered; expressions in canonical order, under their own names"
     root = Path(path).expanduser().absolute()
     if not root.is_dir(): raise FileNotFoundError(f'{path} is no folder: pass a folder of class folders')
     parts = _split_folders(root)
