@@ -8,7 +8,7 @@ cfg.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = cfg['DEFAULT']
 
 def lines(key): return [o for o in cfg[key].split('\n') if o]
-extras = {k: lines(f'{k}_requirements') for k in ('timm', 'export', 'predict', 'app', 'hub', 'cluster', 'distributed', 'report')}
+extras = {k: lines(f'{k}_requirements') for k in ('timm', 'export', 'predict', 'heic', 'app', 'hub', 'cluster', 'distributed', 'report')}
 
 setup(
     version=cfg['version'],

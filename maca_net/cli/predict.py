@@ -12,7 +12,7 @@ from pathlib import Path
 from ..core import *
 from ..data.images import *
 from ..data.faces import *
-from ..data.faces import _EXT, _names
+from ..data.faces import _names
 from ..deploy.predict import *
 from ..deploy.video import *
 from .base import *
@@ -66,8 +66,8 @@ def list_images(
         if root.is_dir():
             ours = lambda f: drawn and root.resolve() in drawn.parents and f.resolve().is_relative_to(drawn)
             files = [f for f in visible_files(root) if not ours(f)]
-            found = [(f, f.relative_to(root)) for f in files if f.suffix.lower() in _EXT]
-            odd += [str(f) for f in files if f.suffix.lower() not in _EXT]
+            found = [(f, f.relative_to(root)) for f in files if f.suffix.lower() in EXTENSIONS]
+            odd += [str(f) for f in files if f.suffix.lower() not in EXTENSIONS]
         elif root.exists(): found = [(root, root.name)]
         else: found = [(Path(f), Path(f).name) for f in sorted(glob.glob(a, recursive=True)) if Path(f).is_file()]
         if not found: raise FileNotFoundError(f'{a}: no picture there')
