@@ -31,7 +31,7 @@ class ModelOutputs(Callback):
 def _dtype(model): return torch.float64 if next(model.parameters()).dtype==torch.float64 else torch.float32
 def _floats_to(ts, dtype): return tuple(t.to(dtype) if torch.is_tensor(t) and t.is_floating_point() else t for t in ts)
 
-# %% ../../nbs/24_training.terms.ipynb #6536130c
+# %% ../../nbs/24_training.terms.ipynb #22483104
 def device_of(
     dls, # `DataLoaders`, whose device may be a `torch.device`, a string or None
     model, # What is trained on them
@@ -39,7 +39,7 @@ def device_of(
     "Where the batches go: where the loaders say, else where the model is"
     return torch.device(dls.device) if getattr(dls, 'device', None) is not None else next(model.parameters()).device
 
-# %% ../../nbs/24_training.terms.ipynb #6d2a900a
+# %% ../../nbs/24_training.terms.ipynb #b142157c
 def _say_fitting(fit):
     "`Learner.fit` with `learn.fitting` True while it runs, also where it ends by an error"
     @wraps(fit)
@@ -106,7 +106,7 @@ class LossTerm(FitColumns):
         self.learn.loss_grad = self.loss_grad + self.weight*t
         self.learn.loss = self.loss_grad.detach().clone()     # what is logged and what NaN checks see
 
-# %% ../../nbs/24_training.terms.ipynb #88b94635
+# %% ../../nbs/24_training.terms.ipynb #cf45153a
 def _check_finite(cb, name, t, now=False):
     "Raise where `t` is not finite. A GPU would have to be waited for: there the sum over the epoch is looked at, when the epoch is over (`now`)"
     if t.device.type=='cuda' and not now or torch.isfinite(t).all(): return
@@ -138,7 +138,7 @@ def _left_alone(model):
         for k,v in model.named_buffers(): v.copy_(bufs[k])
         model.train(was)
 
-# %% ../../nbs/24_training.terms.ipynb #2e7a3603
+# %% ../../nbs/24_training.terms.ipynb #625e27a8
 def _centers_features(model, xb):
     "The features on which the centres act, B x C"
     if model.readings.centers_on=='fused': return model(xb)['features'].as_subclass(torch.Tensor)
@@ -209,7 +209,7 @@ class AFCLoss(LossTerm):
         super().after_train()
         if late := [a for a in self.alphas if torch.is_tensor(a)]: self.alphas[-len(late):] = torch.stack(late).tolist()
 
-# %% ../../nbs/24_training.terms.ipynb #bb082e62
+# %% ../../nbs/24_training.terms.ipynb #80694022
 def _check_afc(learn, class_centers):
     "Raise where AFC has no centres, or no label of each image"
     if class_centers is None: raise ValueError('the model carries no centres: build it with afc_weight > 0 or centers=True')
