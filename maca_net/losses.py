@@ -13,18 +13,21 @@ from fastai.vision.all import *
 from .models.readings import *
 from .models.network import *
 
-# %% ../nbs/21_losses.ipynb #9307dfbe
+# %% ../nbs/21_losses.ipynb #5c1242c4
 def _check_xyc(x, y, centers):
-    if x.ndim!=2 or centers.ndim!=2 or x.shape[1]!=centers.shape[1]: raise ValueError(f'x {tuple(x.shape)} and centers {tuple(centers.shape)} are not B x C and K x C')
+    if x.ndim!=2 or centers.ndim!=2 or x.shape[1]!=centers.shape[1]:
+        raise ValueError(f'x {tuple(x.shape)} and centers {tuple(centers.shape)} are not B x C and K x C')
     if not len(x): raise ValueError('x holds no samples')
-    if y.shape not in ((len(x),), (len(x), len(centers))): raise ValueError(f'y {tuple(y.shape)} is neither B class numbers nor B x K votes')
+    if y.shape not in ((len(x),), (len(x), len(centers))):
+        raise ValueError(f'y {tuple(y.shape)} is neither B class numbers nor B x K votes')
     if y.ndim==1 and y.device.type=='cpu':                                     # a GPU would have to be waited for
         lo,hi = int(y.min()),int(y.max())
         if lo<0 or hi>=len(centers): raise ValueError(f'y holds {lo}..{hi}: class numbers are 0..{len(centers)-1}')
 
-# %% ../nbs/21_losses.ipynb #0268f927
+# %% ../nbs/21_losses.ipynb #f0d86ac0
 def center_distances(x, centers, per_dim=False):
-    "Half the squared Euclidean distances (eq 1), B x C and K x C -> B x K. Differences are taken first: the expanded square loses digits"
+    """Half the squared Euclidean distances (eq 1), B x C and K x C -> B x K. Differences are taken first: the expanded
+    square loses digits"""
     d = (x[:,None]-centers[None]).square().sum(-1)/2
     return d/x.shape[1] if per_dim else d
 
@@ -43,7 +46,8 @@ def center_loss(
     centers, # K x C
     per_dim:bool=False, # Divide by C
 ):
-    "Equation 1 as a mean over the batch. Raises `ValueError` for shapes that do not fit, and on a CPU for class numbers without a centre"
+    """Equation 1 as a mean over the batch. Raises `ValueError` for shapes that do not fit, and on a CPU for class
+    numbers without a centre"""
     _check_xyc(x, y, centers)
     x,centers = keep_double(x),keep_double(centers)
     if y.ndim==1: return (x-centers[y.long()]).square().sum(1).mean()/2/(x.shape[1] if per_dim else 1)
@@ -86,7 +90,7 @@ def margin_loss(
     d = (c[i]-c[j]).norm(dim=1)/c.norm(dim=1).mean().clamp(min=1e-8)
     return F.relu(margin-d).square().mean()
 
-# %% ../nbs/21_losses.ipynb #0eff337b
+# %% ../nbs/21_losses.ipynb #598ce560
 def weighted_terms(
     euc, cos, # The Euclidean and the cosine term; None for the one whose weight is 0
     theta, # Eq 6
@@ -97,10 +101,11 @@ def weighted_terms(
     if alpha=='learned': return theta.sigmoid()*euc + (1-theta.sigmoid())*cos
     return euc if alpha==1 else alpha*euc + (1-alpha)*cos
 
-# %% ../nbs/21_losses.ipynb #f845e81c
+# %% ../nbs/21_losses.ipynb #46965e45
 def _check_readings(centers, theta, alpha, inter):
     "Raise `ValueError` for readings of AFC that there are not, or a theta of another shape"
-    if alpha not in ALPHAS if isinstance(alpha, str) else not 0<=alpha<=1: raise ValueError(f'alpha is {", ".join(ALPHAS)} or a number in 0..1, not {alpha!r}')
+    if alpha not in ALPHAS if isinstance(alpha, str) else not 0<=alpha<=1:
+        raise ValueError(f'alpha is {", ".join(ALPHAS)} or a number in 0..1, not {alpha!r}')
     if inter not in CHOICES['inter']: raise ValueError(f'inter is one of {", ".join(CHOICES["inter"])}, not {inter!r}')
     if not isinstance(alpha, str): return
     if theta is None: raise ValueError(f'alpha={alpha!r} needs theta')
@@ -112,12 +117,12 @@ def afc_loss(
     x, # Features, B x C
     y, # Class numbers, B, or votes, B x K
     centers, # Class centres, K x C
-    theta=None, # Eq 6: a scalar; K numbers for `per_class`; two log variances for `uncertainty`; unused with a fixed alpha
+    theta=None, # Eq 6: a scalar; `per_class`: K numbers; `uncertainty`: two log variances; a fixed alpha: unused
     alpha='learned', # 'learned', 'per_class', 'uncertainty', or a number in 0..1
     inter:str='none', # 'none', 'center_var' or 'margin'
     per_dim:bool=False, # Divide the Euclidean term by C
 ):
-    "Adaptive feature clustering loss, equations 1 and 4 to 6. Raises `ValueError` for shapes or readings that do not fit, and as `center_loss` does"
+    "Adaptive feature clustering loss, eq 1 and 4 to 6. Raises `ValueError` for shapes or readings that do not fit"
     _check_xyc(x, y, centers)
     _check_readings(centers, theta, alpha, inter)
     x,centers = keep_double(x),keep_double(centers)
@@ -130,7 +135,7 @@ def afc_loss(
         loss = weighted_terms(scale*center_loss(x, y, centers, per_dim), cos, theta, alpha)
     return loss + margin_loss(centers) if inter=='margin' else loss
 
-# %% ../nbs/21_losses.ipynb #bee0e767
+# %% ../nbs/21_losses.ipynb #453ac28a
 def wen_step(
     centers, # K x C
     counts, # How many samples of each class a step has, or the sum of their votes, K
@@ -155,7 +160,8 @@ def batch_cov_diag(
     h, # B x H x C, B at least 2
     eps:float=1e-5, # ε of equation 16
 ):
-    "Equation 16, the text read word by word: the variance of each of the H*C outputs over the batch. Raises `ValueError` for one sample"
+    """Equation 16, the text read word by word: the variance of each of the H*C outputs over the batch. Raises
+    `ValueError` for one sample"""
     if len(h)<2: raise ValueError('batch_cov_diag needs at least two samples in the batch')
     return _log_inverse(h.flatten(1).var(0), h.shape[1], eps).mean()
 
@@ -187,7 +193,8 @@ def total_correlation(
     h, # B x H x C, H at least 2
     shrink:float=.05, # λ, the share of the identity, 0..1
 ):
-    "Total correlation of Gaussian heads (Watanabe 1960), at least 0: -1/2 log det of their correlation matrix, shrunk towards the identity"
+    """Total correlation of Gaussian heads (Watanabe 1960), at least 0: -1/2 log det of their correlation matrix,
+    shrunk towards the identity"""
     r = _correlation(h)
     eye = torch.eye(h.shape[1], dtype=r.dtype, device=r.device)
     r = torch.where(eye.bool(), eye, (1-shrink)*r)       # the diagonal is 1 also where a head is constant
@@ -202,10 +209,12 @@ def mi_loss(
     reading:str='head_cov_diag', # A name from `MI_READINGS`
     **kwargs, # `eps`, or for `total_correlation` `shrink`
 ): # A number
-    "Mutual-information loss, equation 16 in the reading named. Raises `ValueError` for another shape, reading or option"
+    """Mutual-information loss, equation 16 in the reading named. Raises `ValueError` for another shape, reading or
+    option"""
     if heads.ndim!=3 or not len(heads): raise ValueError(f'heads is B x H x C, not {tuple(heads.shape)}')
     if reading not in MI_READINGS: raise ValueError(f'reading is one of {", ".join(MI_READINGS)}, not {reading!r}')
     loss,heads = MI_READINGS[reading],keep_double(heads)
-    if odd := kwargs.keys() - [*signature(loss).parameters][1:]: raise ValueError(f'{reading} takes no {", ".join(sorted(odd))}')
+    if odd := kwargs.keys() - [*signature(loss).parameters][1:]:
+        raise ValueError(f'{reading} takes no {", ".join(sorted(odd))}')
     if heads.shape[1]==1 and reading in ('head_variance', 'decorrelation', 'total_correlation'): return heads.sum()*0
     return loss(heads, **kwargs)

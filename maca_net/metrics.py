@@ -23,13 +23,14 @@ def ece(
     n,c,h = (np.bincount(b, w, bins) for w in (None, conf, hit.astype(float)))
     return float(np.abs(c-h).sum()/len(targs)) if n.sum() else float('nan')
 
-# %% ../nbs/20_metrics.ipynb #e60f1741
+# %% ../nbs/20_metrics.ipynb #fc03bf10
 def _check_probs(probs, targs, n_out):
     "Raise `ValueError` for what are no probabilities of the targets"
     if probs.shape!=(len(targs), n_out): raise ValueError(f'probs is {probs.shape}, expected {(len(targs), n_out)}')
     if not len(targs): raise ValueError('no predictions to score')
     if not np.isfinite(probs).all(): raise ValueError('probs holds NaN or infinity: the model diverged')
-    if (probs<0).any() or (np.abs(probs.sum(1)-1)>.01).any(): raise ValueError('probs are no probabilities: rows of numbers >= 0 that add up to 1 (softmax of the logits)')
+    if (probs<0).any() or (np.abs(probs.sum(1)-1)>.01).any():
+        raise ValueError('probs are no probabilities: rows of numbers >= 0 that add up to 1 (softmax of the logits)')
 
 def votes_kl(
     probs:np.ndarray, # n x K probabilities
@@ -55,7 +56,8 @@ def scores(
     recall = skm.recall_score(targs, pred, labels=ks, average=None, zero_division=0)
     res = dict(accuracy=skm.accuracy_score(targs, pred), macro_accuracy=recall[there].mean(),
         macro_f1=skm.f1_score(targs, pred, labels=there, average='macro', zero_division=0),
-        nll=skm.log_loss(targs, np.clip(probs, 1e-12, None)/np.clip(probs, 1e-12, None).sum(1, keepdims=True), labels=ks),
+        nll=skm.log_loss(targs, np.clip(probs, 1e-12, None)/np.clip(probs, 1e-12, None).sum(1, keepdims=True),
+        labels=ks),
         ece=ece(probs, targs), n=len(targs), labels=list(vocab),
         per_class={c: float(recall[i]) if i in there else None for i,c in enumerate(vocab)}, confusion=conf.tolist())
     if votes is not None: res['votes_kl'] = votes_kl(probs, votes)
@@ -85,7 +87,8 @@ def cluster_scores(
 def head_scores(
     heads:np.ndarray, # n x H x C, the heads' outputs for n faces
 )->dict: # variance, between_faces
-    "The variance over a head's outputs, mean over faces and heads (what equation 16 rewards), and the part of it that differs between faces"
+    """The variance over a head's outputs, mean over faces and heads (what equation 16 rewards), and its part between
+    faces"""
     h = np.asarray(heads, dtype=np.float64)
     return dict(variance=float(h.var(-1, ddof=1).mean()), between_faces=float((h-h.mean(0)).var(-1, ddof=1).mean()))
 
@@ -94,16 +97,18 @@ class FaceAccuracy(Metric):
     "Accuracy, `macro`: the mean over the classes; `deduplicated`: without validation images that occur in train"
     def __init__(self, macro=False, deduplicated=False): self.macro,self.deduplicated = macro,deduplicated
     @property
-    def name(self): return ('macro_' if self.macro else '') + 'accuracy' + ('_deduplicated' if self.deduplicated else '')
+    def name(self):
+        return ('macro_' if self.macro else '') + 'accuracy' + ('_deduplicated' if self.deduplicated else '')
     def reset(self): self.pred,self.targ = [],[]
     def accumulate(self, learn):
-        self.pred.append(learn.pred.argmax(-1).cpu().as_subclass(torch.Tensor))
-        self.targ.append(hard_targets(learn.y).cpu().as_subclass(torch.Tensor))
+        # they stay where they are: a GPU is waited for once
+        self.pred.append(learn.pred.argmax(-1).as_subclass(torch.Tensor))
+        self.targ.append(hard_targets(learn.y).as_subclass(torch.Tensor))
         self.seen = getattr(learn.dls, 'seen_in_train', None) if learn.dl is learn.dls.valid else None
     @property
     def value(self):
         if not self.pred: return None
-        p,t = torch.cat(self.pred).numpy(),torch.cat(self.targ).numpy()
+        p,t = torch.cat(self.pred).cpu().numpy(),torch.cat(self.targ).cpu().numpy()
         if self.deduplicated and self.seen is not None: p,t = p[~self.seen],t[~self.seen]
         hit = p==t
         return float(np.mean([hit[t==c].mean() for c in np.unique(t)]) if self.macro else hit.mean())
@@ -116,7 +121,9 @@ class ValidCE(Metric):
     def accumulate(self, learn):
         y = learn.y.as_subclass(torch.Tensor)
         if y.is_floating_point(): y = y.float()
-        self.total += F.cross_entropy(learn.pred.detach().float().as_subclass(torch.Tensor), y, reduction='sum').item()
+        ce = F.cross_entropy(learn.pred.detach().float().as_subclass(torch.Tensor), y, reduction='sum')
+        # the same sum, in double precision
+        self.total = self.total + (ce.double() if ce.is_cuda else ce.item())
         self.count += len(y)
     @property
-    def value(self): return self.total/self.count if self.count else None
+    def value(self): return float(self.total)/self.count if self.count else None

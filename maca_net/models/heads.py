@@ -19,7 +19,9 @@ class HeadLinear(nn.Module):
     "A linear layer for each head: H x N x `ni` -> H x N x `nf`"
     def __init__(self, n_heads, ni, nf):
         super().__init__()
-        self.weight,self.bias = (nn.Parameter(torch.empty(n_heads, k, nf).uniform_(-1, 1)/math.sqrt(ni)) for k in (ni, 1))   # as nn.Linear
+        # as nn.Linear
+        self.weight,self.bias = (nn.Parameter(torch.empty(n_heads, k, nf).uniform_(-1, 1)/math.sqrt(ni))
+            for k in (ni, 1))
     def forward(self, x): return torch.baddbmm(self.bias, x, self.weight)
 
 # %% ../../nbs/17_models.heads.ipynb #357717ee
@@ -30,8 +32,10 @@ class LocalContext(nn.Module):
         self.n_heads = n_heads
         self.reduce = conv_bn(dim, n_heads*dim//2)
         self.convs = nn.ModuleList(conv_bn(n_heads*dim//2, n_heads*dim, k, n_heads) for k in ((3,3), (1,3), (3,1)))
-        for m in self.modules():                                                # as torchvision's ResNets, each head by itself
-            if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, std=math.sqrt(2*n_heads/(m.out_channels*m.kernel_size[0]*m.kernel_size[1])))
+        # as torchvision's ResNets, each head by itself
+        for m in self.modules():
+            if isinstance(m, nn.Conv2d):
+                nn.init.normal_(m.weight, std=math.sqrt(2*n_heads/(m.out_channels*m.kernel_size[0]*m.kernel_size[1])))
     def forward(self, x):
         u = self.reduce(x)
         y = F.relu(reduce(torch.add, (conv(u) for conv in self.convs)))
@@ -54,7 +58,8 @@ class HeadSelfAttention(nn.Module):
     def attention(self, y):
         "The attention each position receives, H x B x hw, summing to 1"
         q,k = (proj(y.flatten(1,2)).unflatten(1, y.shape[1:3]) for proj in (self.q, self.k))
-        return (q@k.transpose(-1,-2)/math.sqrt(q.shape[-1])).softmax(-1).mean(-2)      # softmax over keys, mean over queries
+        # softmax over keys, mean over queries
+        return (q@k.transpose(-1,-2)/math.sqrt(q.shape[-1])).softmax(-1).mean(-2)
 
 # %% ../../nbs/17_models.heads.ipynb #4dde180e
 class SumMap(nn.Module):
@@ -74,7 +79,8 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.n_heads,self.pooling = n_heads,pooling
         hid = max(dim//r, 4)
-        self.w1,self.bn,self.w2 = HeadLinear(n_heads, dim, hid),nn.BatchNorm1d(n_heads*hid),HeadLinear(n_heads, hid, dim)
+        self.w1,self.w2 = HeadLinear(n_heads, dim, hid),HeadLinear(n_heads, hid, dim)
+        self.bn = nn.BatchNorm1d(n_heads*hid)
     def forward(self, x):
         y = x.mean(-2)
         if self.pooling=='avg_max': y = y + x.amax(-2)
@@ -85,9 +91,11 @@ class ChannelAttention(nn.Module):
 # %% ../../nbs/17_models.heads.ipynb #99effbde
 class MHCA(nn.Module):
     "Parallel cross-attention heads, equations 7 to 12: B x C x h x w -> B x H x C"
-    def __init__(self, dim=DIM, n_heads=4, spatial='self_attention', gate='sigmoid', residual=False, pooling='avg_max', branches='parallel'):
+    def __init__(self, dim=DIM, n_heads=4, spatial='self_attention', gate='sigmoid', residual=False, pooling='avg_max',
+        branches='parallel'):
         super().__init__()
-        self.context,self.spatial = LocalContext(dim, n_heads),SPATIAL[spatial](dim, n_heads, gate=gate, residual=residual)
+        self.context = LocalContext(dim, n_heads)
+        self.spatial = SPATIAL[spatial](dim, n_heads, gate=gate, residual=residual)
         self.channel = ChannelAttention(dim, n_heads, pooling=pooling)
         self.fuse = HeadLinear(n_heads, 2*dim, dim) if branches=='parallel' else None
     def forward(self, x):
@@ -99,7 +107,8 @@ class MHCA(nn.Module):
     def maps(self, x):
         "The attention received and the gate's mean over channels, both B x H x h x w"
         y = self.context(x)
-        return tuple(m.transpose(0,1).unflatten(2, x.shape[2:]) for m in (self.spatial.attention(y), self.spatial(y).mean(-1)))
+        return tuple(m.transpose(0,1).unflatten(2, x.shape[2:])
+            for m in (self.spatial.attention(y), self.spatial(y).mean(-1)))
 
 # %% ../../nbs/17_models.heads.ipynb #91a6f0b6
 def log_softmax_sum(f):

@@ -17,13 +17,14 @@ from ..models.network import *
 from ..training.terms import *
 
 # %% ../../nbs/51_runs.plots.ipynb #2019ab65
-COLORS = dict(zip(EXPRESSIONS, ('#7f7f7f', '#e6ab02', '#17becf', '#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#8c564b')))
+COLORS = dict(zip(EXPRESSIONS, ('#7f7f7f', '#e6ab02', '#17becf', '#1f77b4', '#d62728', '#2ca02c', '#9467bd',
+    '#8c564b')))
 
 def class_color(name, i=0):
     "One colour an expression, in every figure; other classes by their number"
     return COLORS.get(canonical_name(name), plt.get_cmap('tab20')(i%20))
 
-# %% ../../nbs/51_runs.plots.ipynb #d2117a26
+# %% ../../nbs/51_runs.plots.ipynb #5489193d
 def drawn_name(
     name, # Of a class, a term, an experiment, a file
 )->str:
@@ -43,23 +44,27 @@ def _feature_function(model, kind):
     check_choice('kind', kind, ('features', 'heads', 'fused'))
     if kind=='features': return lambda fmap: fmap.mean((2,3))
     if kind=='heads' and getattr(model, 'heads', None) is None: raise ValueError('this model has no attention heads')
-    if not hasattr(model, 'fuse'): raise ValueError(f"{type(model).__name__} has no {kind}: kind='features' is there for every network")
+    if not hasattr(model, 'fuse'):
+        raise ValueError(f"{type(model).__name__} has no {kind}: kind='features' is there for every network")
     return model.forward_heads if kind=='heads' else partial(model.forward_head, pre_logits=True)
 
 @torch.no_grad()
 def get_features(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
-    kind:str='features', # 'features': GAP of the backbone, on which AFC acts; 'heads': each head's outputs, on which MI acts; 'fused': what the classifier sees
+    kind:str='features', # 'features': the pooled map, for AFC; 'heads': the heads' outputs, for MI; 'fused': what is classified
     max_n:int=None, # At most so many faces, evenly spread; None: all
 ): # n x C features (n x H x C of heads), n class numbers
-    "Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a model without"
+    """Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a
+    model without"""
     dl,model = dl or learn.dls.valid,get_model(learn.model)
     features,device = _feature_function(model, kind),device_of(learn.dls, model)
-    model.to(device).eval()                                                            # fastai moves it when a fit begins, not before
+    # fastai moves it when a fit begins, not before
+    model.to(device).eval()
     fs,ys = [],[]
     for xb,yb,*_ in dl:
-        fs.append(keep_double(features(model.forward_features(xb.to(device, _dtype(model))))).cpu().as_subclass(torch.Tensor))
+        fmap = model.forward_features(xb.to(device, _dtype(model)))
+        fs.append(keep_double(features(fmap)).cpu().as_subclass(torch.Tensor))
         ys.append(hard_targets(yb).cpu().as_subclass(torch.Tensor))
     f,y = torch.cat(fs).numpy(),torch.cat(ys).numpy()
     i = _spread(len(f), max_n)
@@ -70,11 +75,13 @@ def tsne_points(
     feats, # n x C features
     max_n:int=2000, # At most so many of them, evenly spread
     seed:int=0, # Of t-SNE
-): # (m x 2 points, which m of the features they are); none where there are fewer than 4, all in one place where the features are alike
-    "t-SNE; only neighbourhoods mean anything in it"
+): # (m x 2 points, which m of the features they are)
+    """t-SNE, in which only neighbourhoods mean anything. No points for fewer than 4 features; one place for features
+    that are alike"""
     i = _spread(len(feats), max_n) if len(feats)>3 else np.zeros(0, int)
     x = feats[i]
-    if not len(i) or np.ptp(x, axis=0).max()<1e-18: return np.zeros((len(i),2), np.float32), i      # a collapsed network's, whose variance is 0 in float32: TSNE would never end
+    # of a collapsed network, whose variance is 0 in float32, TSNE would never end
+    if not len(i) or np.ptp(x, axis=0).max()<1e-18: return np.zeros((len(i),2), np.float32),i
     return TSNE(perplexity=min(30, (len(i)-1)/3), random_state=seed, init='pca').fit_transform(x), i
 
 # %% ../../nbs/51_runs.plots.ipynb #c7feffd5
@@ -100,7 +107,8 @@ def plot_tsne(
     seed:int=0, # Of t-SNE
     ax=None, # Where to draw
 ):
-    "t-SNE of the features (paper, Figure 7), the silhouette of the *features* in the title: t-SNE's distances mean nothing"
+    """t-SNE of the features (paper, Figure 7), the silhouette of the *features* in the title: t-SNE's distances mean
+    nothing"""
     f,y = get_features(learn, dl, kind, max_n)
     f = f.reshape(len(f), -1)                                     # the heads side by side
     if len(f)<4: raise ValueError(f'{len(f)} faces are too few for t-SNE')
@@ -114,7 +122,8 @@ def plot_tsne(
 def _input(learn, img):
     dl = learn.dls.test_dl([img], num_workers=0)
     x, = dl.one_batch()[:1]
-    return x,np.asarray(TensorImage(dl.decode((x,))[0][0]).as_subclass(torch.Tensor).permute(1,2,0).cpu(), dtype=np.uint8)
+    return x,np.asarray(TensorImage(dl.decode((x,))[0][0]).as_subclass(torch.Tensor).permute(1,2,0).cpu(),
+        dtype=np.uint8)
 
 def plot_attention(
     learn, # A `Learner` with attention heads
@@ -134,7 +143,8 @@ def plot_attention(
         lo,hi = float(m.min()),float(m.max())
         for i in range(n):
             axs[row,i+1].imshow(face)
-            im = axs[row,i+1].imshow(m[i], extent=(-.5,w-.5,h-.5,-.5), cmap='inferno', alpha=.55, vmin=lo, vmax=hi, interpolation='nearest')
+            im = axs[row,i+1].imshow(m[i], extent=(-.5,w-.5,h-.5,-.5), cmap='inferno', alpha=.55, vmin=lo, vmax=hi,
+                interpolation='nearest')
             axs[row,i+1].set_title(f'head {i+1}: {m[i].min():.2f}..{m[i].max():.2f}', fontsize=8)
         axs[row,1].figure.colorbar(im, ax=list(axs[row,1:]), shrink=.8).set_label(what, fontsize=8)
     for a in axs.flat: a.set(xticks=[], yticks=[])
@@ -150,9 +160,11 @@ def plot_confusion(
     m = np.asarray(confusion)
     share = m/np.maximum(m.sum(1, keepdims=True), 1)
     ax = ax or plt.subplots(figsize=(1.6+.72*len(m), 1.2+.66*len(m)), layout='constrained')[1]
-    ConfusionMatrixDisplay(share, display_labels=[drawn_name(c) for c in labels]).plot(ax=ax, cmap='Blues', include_values=False, colorbar=False, im_kw=dict(vmin=0, vmax=1))
+    ConfusionMatrixDisplay(share, display_labels=[drawn_name(c) for c in labels]).plot(ax=ax, cmap='Blues',
+        include_values=False, colorbar=False, im_kw=dict(vmin=0, vmax=1))
     for i,j in np.ndindex(*m.shape):
-        ax.text(j, i, f'{100*share[i,j]:.0f} %\n{m[i,j]}', ha='center', va='center', fontsize=8, color='white' if share[i,j]>.5 else 'black')
+        ax.text(j, i, f'{100*share[i,j]:.0f} %\n{m[i,j]}', ha='center', va='center', fontsize=8,
+            color='white' if share[i,j]>.5 else 'black')
     ax.set(xlabel='predicted', ylabel='true', title=f'{np.trace(m)} of {m.sum()} right')
     plt.setp(ax.get_xticklabels(), rotation=40, ha='right')
     return ax
@@ -166,9 +178,12 @@ def plot_per_class(
     names = scores['labels']
     n,acc = np.asarray(scores['confusion']).sum(1),[scores['per_class'][c] for c in names]
     ax = ax or plt.subplots(figsize=(1.5+.75*len(names), 3.4), layout='constrained')[1]
-    ax.bar(range(len(names)), [100*(a or 0) for a in acc], tick_label=[drawn_name(c) for c in names], color=[class_color(c, i) for i,c in enumerate(names)])
-    for i,(a,k) in enumerate(zip(acc, n)): ax.text(i, 100*(a or 0)+1, f'{100*a:.0f} %\nn={k}' if a is not None else 'n=0', ha='center', fontsize=8)
-    ax.axhline(100*scores['macro_accuracy'], color='black', lw=1, ls='--', label=f"macro {100*scores['macro_accuracy']:.1f} %")
+    ax.bar(range(len(names)), [100*(a or 0) for a in acc], tick_label=[drawn_name(c) for c in names],
+        color=[class_color(c, i) for i,c in enumerate(names)])
+    for i,(a,k) in enumerate(zip(acc, n)):
+        ax.text(i, 100*(a or 0)+1, f'{100*a:.0f} %\nn={k}' if a is not None else 'n=0', ha='center', fontsize=8)
+    ax.axhline(100*scores['macro_accuracy'], color='black', lw=1, ls='--',
+        label=f"macro {100*scores['macro_accuracy']:.1f} %")
     ax.set(ylabel='accuracy, %', ylim=(0,118)); ax.legend(loc='upper right', fontsize=8)
     plt.setp(ax.get_xticklabels(), rotation=30, ha='right')
     return ax
@@ -187,24 +202,28 @@ def plot_curves(
     if has_alpha: _plot_alpha(history, steps, axs[2])
     return fig
 
-_NO_TERMS = ('epoch', 'time', 'lr', 'seconds', 'train_loss', 'valid_loss', 'valid_ce', 'alpha', 'centers_moved', 'gate_spread')
+_NO_TERMS = ('epoch', 'time', 'lr', 'seconds', 'train_loss', 'valid_loss', 'valid_ce', 'alpha', 'centers_moved',
+    'gate_spread')
 
 def loss_columns(
     history:pd.DataFrame, # See `plot_curves`
 )->list:
     "Columns of a history that are loss terms: `ce`, and that of every `LossTerm`"
-    return [c for c in history if c not in _NO_TERMS and 'accuracy' not in c and pd.api.types.is_numeric_dtype(history[c])]
+    return [c for c in history if c not in _NO_TERMS
+        and 'accuracy' not in c and pd.api.types.is_numeric_dtype(history[c])]
 
 # %% ../../nbs/51_runs.plots.ipynb #aef36417
 def _plot_accuracies(history, ax):
     for c in ('accuracy', 'accuracy_deduplicated', 'macro_accuracy'):
         if c=='accuracy' or c in history and not np.allclose(history[c], history.accuracy):
-            ax.plot(history.epoch, 100*history[c], marker='.', label=drawn_name(c), ls='--' if 'deduplicated' in c else '-')
+            ax.plot(history.epoch, 100*history[c], marker='.', label=drawn_name(c),
+                ls='--' if 'deduplicated' in c else '-')
     ax.set(xlabel='epoch', ylabel='validation, %', title='Accuracy'); ax.legend(fontsize=8)
 
 def _plot_losses(history, terms, ax):
     "The sum is drawn where there is more than cross-entropy"
-    names = {'train_loss': 'sum (train)', 'valid_ce': 'CE (validation)', **{c: drawn_name(f'{c.upper()} (train)') for c in terms}}
+    names = {'train_loss': 'sum (train)', 'valid_ce': 'CE (validation)',
+        **{c: drawn_name(f'{c.upper()} (train)') for c in terms}}
     shown = [c for c in ('train_loss', *terms, 'valid_ce') if c in history and (c!='train_loss' or len(terms)>1)]
     for c in shown: ax.plot(history.epoch, history[c], marker='.', label=names[c], ls='--' if c=='valid_ce' else '-')
     ax.set(xlabel='epoch', title='Loss and its terms'); ax.legend(fontsize=8)
@@ -212,6 +231,7 @@ def _plot_losses(history, terms, ax):
     if drawn.max().max()>8 and drawn.min().min()>0: ax.set_yscale('log')
 
 def _plot_alpha(history, steps, ax):
-    if steps is not None and len(steps): ax.plot((steps.step+1)/(len(steps)/len(history)), steps.alpha, lw=1, label='every step')
+    if steps is not None and len(steps):
+        ax.plot((steps.step+1)/(len(steps)/len(history)), steps.alpha, lw=1, label='every step')
     ax.plot(history.epoch, history.alpha, 'o', ms=4, label='end of epoch')
     ax.set(xlabel='epoch', ylim=(-.03,1.03), title='alpha: share of the Euclidean term'); ax.legend(fontsize=8)

@@ -17,7 +17,7 @@ def as_plain(t):
 
 # %% ../../nbs/25_training.labels.ipynb #e5c52e92
 class LabelTable(FitCallback):
-    "Takes the labels of each training batch from a table, a row an image; `write` changes it. For loaders of `face_dls(rows=True)`"
+    "Takes the labels of each training batch from a table, a row an image. For loaders of `face_dls(rows=True)`"
     order,state_attrs = -8,('table', 'keep')
     def __init__(self,
         table=None, # n class numbers, or n x K votes; None: those of the data
@@ -25,7 +25,8 @@ class LabelTable(FitCallback):
 
     def start_fit(self):
         dl,device = self.dls.train,device_of(self.dls, self.learn.model)
-        if not getattr(dl, 'rows', False): raise ValueError('LabelTable needs batches that carry the numbers of their images: face_dls(rows=True)')
+        if not getattr(dl, 'rows', False):
+            raise ValueError('LabelTable needs batches that carry the numbers of their images: face_dls(rows=True)')
         table = as_plain(dl.targets() if self.table is None else self.table)
         if len(table)!=dl.n: raise ValueError(f'the table has {len(table)} rows, the training data {dl.n} images')
         self.table = table.to(device)
@@ -37,13 +38,17 @@ class LabelTable(FitCallback):
 
     def before_batch(self):
         if len(self.yb)<2: return                            # validation batches carry no numbers
-        self.learn.rows = as_plain(self.yb[1])
-        if not self.training or self.table is None or not torch.is_tensor(self.keep): self.learn.yb = self.yb[:1]; return
+        y,rows = self.yb
+        self.learn.yb,self.learn.rows = (y,),as_plain(rows)
+        if not self.training or self.keep is None: return
+        self._drop_rows()
+        self.learn.yb = (type(y)(self.table[self.rows]),)
+
+    def _drop_rows(self):
         keep = self.keep[self.rows]
-        if not keep.all():
-            self.learn.xb,self.learn.rows = tuple(x[keep] for x in self.xb),self.rows[keep]
-            if len(self.rows)<2: raise CancelBatchException      # batch norm needs two
-        self.learn.yb = (type(self.yb[0])(self.table[self.rows]),)
+        if keep.all(): return
+        self.learn.xb,self.learn.rows = tuple(x[keep] for x in self.xb),self.rows[keep]
+        if len(self.rows)<2: raise CancelBatchException      # batch norm needs two
 
     def write(self,
         rows, # Numbers of images
@@ -56,11 +61,12 @@ class LabelTable(FitCallback):
         "Leave images out from their next visit on"
         self.keep[rows] = False
 
-    def __getstate__(self): return dict(super().__getstate__(), table=None, keep=None, before_trial=None)      # an exported learner carries no labels
+    def __getstate__(self):                                  # an exported learner carries no labels
+        return dict(super().__getstate__(), table=None, keep=None, before_trial=None)
 
 # %% ../../nbs/25_training.labels.ipynb #091c59b5
 class Views(Callback):
-    "Hands the network further views of each training batch: `views` takes B x 3 x S x S and gives a tuple of such batches"
+    "Hands the network further views of each training batch: `views` takes a batch and gives a tuple of batches"
     order = -7
     def __init__(self, views): self.views = views
     def before_batch(self):

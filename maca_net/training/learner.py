@@ -38,23 +38,25 @@ def maca_splitter(model):
     ids = {id(p) for p in body}
     return [body, [p for p in model.parameters() if id(p) not in ids]]
 
-# %% ../../nbs/27_training.learner.ipynb #c0fea7dc
+# %% ../../nbs/27_training.learner.ipynb #db536956
 class ForeachSGD(Optimizer):
     "fastai's `SGD(decouple_wd=False)` to the last bit, by whole lists of parameters"
-    def __init__(self, params, lr, mom=.9, wd=0.): super().__init__(params, [l2_reg, average_grad, momentum_step], lr=lr, mom=mom, wd=wd)
+    def __init__(self, params, lr, mom=.9, wd=0.):
+        super().__init__(params, [l2_reg, average_grad, momentum_step], lr=lr, mom=mom, wd=wd)
     @torch.no_grad()
     def step(self, closure=None):
         if closure is not None: raise NotImplementedError('fastai optimizers take no closure')
         for pg,h in zip(self.param_lists, self.hypers):
             for ps in _alike(self.state, [p for p in pg if p.grad is not None]):
-                avgs,decayed = [self.state[p]['grad_avg'] for p in ps],[p for p in ps if self.state[p].get('do_wd', True)] if h['wd'] else []
+                avgs = [self.state[p]['grad_avg'] for p in ps]
+                decayed = [p for p in ps if self.state[p].get('do_wd', True)] if h['wd'] else []
                 if decayed: torch._foreach_add_([p.grad for p in decayed], decayed, alpha=h['wd'])
                 torch._foreach_mul_(avgs, h['mom'])
                 torch._foreach_add_(avgs, [p.grad for p in ps])
                 torch._foreach_add_(ps, avgs, alpha=-h['lr'])
 
 def _alike(state, params):
-    "`params`, each with its momentum, in two lists: those whose parameter, gradient and momentum have one memory layout, and the others. torch takes such a list in one piece"
+    "`params` in two lists: those with one memory layout in parameter, gradient and momentum, and the others"
     for p in params:
         if 'grad_avg' not in state[p]: state[p]['grad_avg'] = torch.zeros_like(p.grad)
     alike = [p.stride()==p.grad.stride()==state[p]['grad_avg'].stride() for p in params]
@@ -95,19 +97,20 @@ def method_callbacks(
     labels=None, # For a method with `rows`: the table that its labels start from; None: those of the data
 )->list:
     "Everything that a method adds to a `Learner`"
-    return [CELogger(), *method.terms(readings), *method.cbs(readings)] + ([Views(method.views)] if method.views else []) + ([LabelTable(labels)] if method.rows else [])
+    views,table = [Views(method.views)] if method.views else [],[LabelTable(labels)] if method.rows else []
+    return [CELogger(), *method.terms(readings), *method.cbs(readings), *views, *table]
 
 # %% ../../nbs/27_training.learner.ipynb #a87925c5
 def maca_learner(
     dls, # From `ferplus_dls`, `rafdb_dls`, `folder_dls`, `synth_dls`, or any fastai image `DataLoaders`
     arch:str='resnet34', # Backbone, see `create_backbone`
-    method='maca', # 'maca', 'baseline', 'dan', 'recommended', or any other of `METHODS`: network and losses only; its training recipe is `get_recipe(method)`
+    method='maca', # Name in `METHODS`, or a `Method`: network and losses; its training recipe is `get_recipe(method)`
     readings=None, # Changes to the method's readings: a dict, text such as 'fusion=mean', or readings as a whole
     afc_weight:float=None, # Weight of AFC; None: the method's, 0: without
     mi_weight:float=None, # Weight of MI; None: the method's, 0: without
     n_heads:int=None, # Attention heads; None: the method's
     precision:str='auto', # 'auto' (what the hardware does fast), 'bf16', 'fp16' or 'fp32'
-    checkpointing:bool=False, # Less memory for more time: compute the backbone's stages again in the backward pass (ResNets)
+    checkpointing:bool=False, # Less memory for more time: compute a ResNet's stages again in the backward pass
     compile:bool=False, # `torch.compile`; gains nothing for training on a CPU
     label_smoothing:float=0., # In cross-entropy
     loss_func=None, # In place of cross-entropy
@@ -129,30 +132,37 @@ def maca_learner(
     set_precision(net, precision, device_of(dls, net))
     if checkpointing: _set_checkpointing(net)
     if compile: net.compile()
-    learn = Learner(dls, net, loss_func or _cross_entropy(dls, label_smoothing), opt_func=opt_func, splitter=maca_splitter, lr=lr, wd=wd, wd_bn_bias=True,
+    scaling = [MixedPrecision()] if net.precision=='fp16' else []
+    learn = Learner(dls, net, loss_func or _cross_entropy(dls, label_smoothing), opt_func=opt_func,
+        splitter=maca_splitter,
+        lr=lr, wd=wd, wd_bn_bias=True,
         metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(deduplicated=True), ValidCE())+L(metrics),
-        cbs=L(ModelOutputs(), TrimMemory(), *method_callbacks(method, readings, labels))+L(cbs)+([MixedPrecision()] if net.precision=='fp16' else []), **kwargs)
+        cbs=L(ModelOutputs(), TrimMemory(), *method_callbacks(method, readings, labels))+L(cbs)+scaling, **kwargs)
     learn.method,learn.readings = method,readings
     _warn_of_small_map(net, getattr(dls, 'size', None))
     return learn
 
 # %% ../../nbs/27_training.learner.ipynb #69201401
 def _set_checkpointing(net):
-    if not isinstance(net.backbone, ResNetBackbone): raise ValueError(f'checkpointing is for ResNets, not for {net.backbone.arch}')
+    if not isinstance(net.backbone, ResNetBackbone):
+        raise ValueError(f'checkpointing is for ResNets, not for {net.backbone.arch}')
     net.backbone.checkpointing = True
 
 def _cross_entropy(dls, label_smoothing):
     weight = getattr(dls, 'class_weights', None)
-    return CrossEntropyLossFlat(flatten=False, label_smoothing=label_smoothing, weight=weight)        # a fit moves it to where the loaders are
+    # a fit moves it to where the loaders are
+    return CrossEntropyLossFlat(flatten=False, label_smoothing=label_smoothing, weight=weight)
 
 def _warn_of_small_map(net, size):
-    "Heads choose between the positions of the last map: say where there are few"
+    "Warn where the heads, which choose between the positions of the last map, have few to choose from"
     body = net.backbone
     if net.heads is None or size is None or not isinstance(body, ResNetBackbone): return
     side = -(-size//({'imagenet': 4, 'no_pool': 2, 'stride1': 1}[body.stem]*(8 if body.last_stride==2 else 4)))
-    if side<4: warnings.warn(f'the last map is {side}x{side} at {size} px: the heads have little to choose from; consider last_stride=1 or a stem of less stride')
+    if side>=4: return
+    warnings.warn(f'the last map is {side}x{side} at {size} px: the heads have little to choose from; '
+                  'consider last_stride=1 or a stem of less stride')
 
-# %% ../../nbs/27_training.learner.ipynb #c88ce060
+# %% ../../nbs/27_training.learner.ipynb #9e6a01ae
 def _answers(interp):
     "True and decided class of each face, n numbers each"
     _,targs,decoded = interp.learn.get_preds(dl=interp.dl, with_decoded=True, act=interp.act)
@@ -166,4 +176,5 @@ def confusion_matrix(self:ClassificationInterpretation):
 @patch
 def print_classification_report(self:ClassificationInterpretation):
     "Print scikit-learn's classification report"
-    print(skm.classification_report(*_answers(self), labels=range(len(self.vocab)), target_names=[str(v) for v in self.vocab], zero_division=0))
+    print(skm.classification_report(*_answers(self), labels=range(len(self.vocab)),
+        target_names=[str(v) for v in self.vocab], zero_division=0))

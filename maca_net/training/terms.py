@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ModelOutputs', 'device_of', 'is_fitting', 'is_trial', 'is_kept_fit', 'FitCallback', 'FitColumns', 'LossTerm',
-           'CELogger', 'class_shares', 'class_means', 'AFCLoss', 'MILoss', 'GateSpread']
+           'CELogger', 'class_shares', 'class_means', 'WenRule', 'AFCLoss', 'MILoss', 'GateSpread']
 
 # %% ../../nbs/24_training.terms.ipynb #0beb5c83
 from functools import wraps
@@ -16,22 +16,24 @@ from ..losses import *
 
 # %% ../../nbs/24_training.terms.ipynb #abd05e3c
 class ModelOutputs(Callback):
-    "Unpacks what a network gives in training: `pred` becomes the logits, the whole dict stands in `learn.outputs` for the terms. A network in float64 gets its batches in float64"
+    """Unpacks what a network gives in training: `pred` becomes the logits, the whole dict stands in `learn.outputs`.
+    A network in float64 gets its batches in float64"""
     order = -5
     def before_fit(self):
         self.learn.outputs = {}
-        if isinstance(self.loss_func, BaseLoss): self.loss_func.to(_dtype(self.learn.model))     # the weights of the classes
+        # the weights of the classes
+        if isinstance(self.loss_func, BaseLoss): self.loss_func.to(_dtype(self.learn.model))
     def before_batch(self):
-        if (dtype := _dtype(self.learn.model))==torch.float64: self.learn.xb,self.learn.yb = (_floats_to(o, dtype) for o in (self.xb, self.yb))
+        if _dtype(self.learn.model)==torch.float64: self.learn.xb,self.learn.yb = map(_doubles, (self.xb, self.yb))
     def after_pred(self):
         self.learn.outputs = self.pred if isinstance(self.pred, dict) else {}
         if self.outputs: self.learn.pred = self.outputs['logits']
     def after_fit(self): self.learn.outputs = {}
 
 def _dtype(model): return torch.float64 if next(model.parameters()).dtype==torch.float64 else torch.float32
-def _floats_to(ts, dtype): return tuple(t.to(dtype) if torch.is_tensor(t) and t.is_floating_point() else t for t in ts)
+def _doubles(ts): return tuple(t.double() if torch.is_tensor(t) and t.is_floating_point() else t for t in ts)
 
-# %% ../../nbs/24_training.terms.ipynb #22483104
+# %% ../../nbs/24_training.terms.ipynb #daed669b
 def device_of(
     dls, # `DataLoaders`, whose device may be a `torch.device`, a string or None
     model, # What is trained on them
@@ -39,7 +41,7 @@ def device_of(
     "Where the batches go: where the loaders say, else where the model is"
     return torch.device(dls.device) if getattr(dls, 'device', None) is not None else next(model.parameters()).device
 
-# %% ../../nbs/24_training.terms.ipynb #b142157c
+# %% ../../nbs/24_training.terms.ipynb #64b3d671
 def _say_fitting(fit):
     "`Learner.fit` with `learn.fitting` True while it runs, also where it ends by an error"
     @wraps(fit)
@@ -65,7 +67,7 @@ def is_kept_fit(learn):
 
 # %% ../../nbs/24_training.terms.ipynb #4dc8b787
 class FitCallback(Callback):
-    "A callback that acts in a fit alone: `start_fit` and `end_fit` are called by fits and by nothing else. A fit that broke off is ended by the next event"
+    "A callback that acts in a fit alone: `start_fit` and `end_fit`. A fit that broke off is ended by the next event"
     def start_fit(self): pass
     def end_fit(self): pass
     def before_fit(self):
@@ -75,7 +77,7 @@ class FitCallback(Callback):
         if is_fitting(self.learn): self.end_fit()
 
 class FitColumns(FitCallback):
-    "Columns (name, function) beside the metrics for the time of a fit, so that `validate` shows nothing but validation data"
+    "Columns (name, function) beside the metrics while a fit is on; `validate` shows nothing but validation data"
     remove_on_fetch = True
     def columns(self): raise NotImplementedError
     def start_fit(self): self.learn._metrics = self.learn.metrics + L(ValueMetric(f, n) for n,f in self.columns())
@@ -94,7 +96,8 @@ class LossTerm(FitColumns):
     def before_train(self): self.total,self.count = 0.,0
     def after_train(self):
         if torch.is_tensor(self.total): _check_finite(self, self.name_, self.total, now=True)
-        if num_distrib()>1 and torch.is_tensor(self.total): torch.distributed.all_reduce(self.total); self.total /= num_distrib()
+        if num_distrib()>1 and torch.is_tensor(self.total):
+            torch.distributed.all_reduce(self.total); self.total /= num_distrib()
     def add_up(self, t):
         "Take a value of the term into the mean of the epoch. Raises `FloatingPointError` where it is not finite"
         _check_finite(self, self.name_, t)
@@ -106,15 +109,16 @@ class LossTerm(FitColumns):
         self.learn.loss_grad = self.loss_grad + self.weight*t
         self.learn.loss = self.loss_grad.detach().clone()     # what is logged and what NaN checks see
 
-# %% ../../nbs/24_training.terms.ipynb #cf45153a
+# %% ../../nbs/24_training.terms.ipynb #abbdf08c
 def _check_finite(cb, name, t, now=False):
-    "Raise where `t` is not finite. A GPU would have to be waited for: there the sum over the epoch is looked at, when the epoch is over (`now`)"
+    "Raise where `t` is not finite; on a GPU, which would have to be waited for, only when the epoch is over (`now`)"
     if t.device.type=='cuda' and not now or torch.isfinite(t).all(): return
-    raise FloatingPointError(f'{name} loss is {t.item()} in epoch {cb.epoch}, batch {cb.iter}: lower lr or the weight of {name}')
+    where = f'epoch {cb.epoch}, batch {cb.iter}'
+    raise FloatingPointError(f'{name} loss is {t.item()} in {where}: lower lr or the weight of {name}')
 
 # %% ../../nbs/24_training.terms.ipynb #1e284205
 class CELogger(LossTerm):
-    "Cross-entropy as trained on (smoothed, weighted), alone, as the column `ce`. Adds nothing; stops with its name when it is not finite"
+    "Cross-entropy as trained on (smoothed, weighted), alone, as the column `ce`; stops where it is not finite"
     order,name_ = 1,'ce'
     def after_loss(self):
         if self.training and len(self.yb): self.add_up(self.loss_grad)
@@ -138,7 +142,7 @@ def _left_alone(model):
         for k,v in model.named_buffers(): v.copy_(bufs[k])
         model.train(was)
 
-# %% ../../nbs/24_training.terms.ipynb #625e27a8
+# %% ../../nbs/24_training.terms.ipynb #59eda267
 def _centers_features(model, xb):
     "The features on which the centres act, B x C"
     if model.readings.centers_on=='fused': return model(xb)['features'].as_subclass(torch.Tensor)
@@ -146,7 +150,7 @@ def _centers_features(model, xb):
 
 @torch.no_grad()
 def class_means(learn):
-    "The mean feature of each class over one pass of the training data, K x C; of a class that no batch held, the mean of all. The model is left as it was"
+    "Each class's mean feature over one pass of the training data, K x C; the mean of all where no batch held the class"
     model = get_model(learn.model)
     s,n = torch.zeros_like(model.afc.centers),model.afc.centers.new_zeros(len(model.afc.centers))
     with _left_alone(model):
@@ -157,10 +161,30 @@ def class_means(learn):
     mean = s.sum(0)/n.sum().clamp(min=1e-8)
     return torch.where(n[:,None]>0, s/n.clamp(min=1e-8)[:,None], mean)
 
+# %% ../../nbs/24_training.terms.ipynb #8b719604
+class WenRule:
+    "Moves the centres by `wen_step`, with what all parts of a step have counted"
+    counts,sums = None,None
+    @torch.no_grad()
+    def count_up(self):
+        "Add a batch's classes, and the sums of their features, to those that wait for a step"
+        x = keep_double(self.outputs['features'].detach()).as_subclass(torch.Tensor)
+        w = class_shares(self.yb[0], len(self.class_centers.centers)).to(x.dtype)
+        n,total = w.sum(0),w.T@x
+        self.counts,self.sums = (n, total) if self.counts is None else (self.counts+n, self.sums+total)
+    @torch.no_grad()
+    def move_centers(self):
+        if self.counts is None: return
+        if num_distrib()>1:                                # no gradient keeps these centres alike in all processes
+            for t in (self.counts, self.sums): torch.distributed.all_reduce(t)
+        c = self.class_centers.centers
+        c.sub_(wen_step(c, self.counts, self.sums, self.wen_rate))
+        self.counts = self.sums = None
+
 # %% ../../nbs/24_training.terms.ipynb #c1e39d55
-class AFCLoss(LossTerm):
+class AFCLoss(WenRule, LossTerm):
     "Adds the adaptive feature clustering loss (eq 5); columns `afc`, `alpha` and `centers_moved`"
-    order,name_,start,counts,sums = 2,'afc',None,None,None
+    order,name_,start = 2,'afc',None
     state_attrs = ('start', 'alphas', 'counts', 'sums')     # what a checkpoint keeps
     def __init__(self,
         weight=1., # a of equation 17
@@ -188,31 +212,20 @@ class AFCLoss(LossTerm):
     def after_loss(self):
         super().after_loss()
         if self.training and len(self.yb) and self.readings.centers_rule=='wen': self.count_up()
-    @torch.no_grad()
-    def count_up(self):
-        "Add the classes of a batch and the sums of their features to those that wait for a step"
-        x = keep_double(self.outputs['features'].detach()).as_subclass(torch.Tensor)
-        w = class_shares(self.yb[0], len(self.class_centers.centers)).to(x.dtype)
-        n,total = w.sum(0),w.T@x
-        self.counts,self.sums = (n, total) if self.counts is None else (self.counts+n, self.sums+total)
-    @torch.no_grad()
     def after_step(self):
-        if self.counts is not None:
-            if num_distrib()>1:
-                for t in (self.counts, self.sums): torch.distributed.all_reduce(t)          # no gradient keeps these centres alike in all processes
-            c = self.class_centers.centers
-            c.sub_(wen_step(c, self.counts, self.sums, self.wen_rate))
-            self.counts = self.sums = None
-        on_gpu = self.class_centers.centers.is_cuda                # which is waited for after the epoch, not after each step
-        self.alphas.append(alpha_of(self.class_centers.theta, self.readings.alpha).mean() if on_gpu else self.alpha())
+        self.move_centers()
+        now = alpha_of(self.class_centers.theta, self.readings.alpha).mean()
+        # a GPU is waited for after the epoch, not after each step
+        self.alphas.append(now if now.is_cuda else now.item())
     def after_train(self):
         super().after_train()
         if late := [a for a in self.alphas if torch.is_tensor(a)]: self.alphas[-len(late):] = torch.stack(late).tolist()
 
-# %% ../../nbs/24_training.terms.ipynb #80694022
+# %% ../../nbs/24_training.terms.ipynb #e9f32460
 def _check_afc(learn, class_centers):
     "Raise where AFC has no centres, or no label of each image"
-    if class_centers is None: raise ValueError('the model carries no centres: build it with afc_weight > 0 or centers=True')
+    if class_centers is None:
+        raise ValueError('the model carries no centres: build it with afc_weight > 0 or centers=True')
     if any(isinstance(cb, MixHandler) for cb in learn.cbs):
         raise ValueError('AFCLoss needs the label of each image, which MixUp and CutMix mix: leave one of them out')
 
@@ -248,6 +261,7 @@ class GateSpread(FitColumns):
     def columns(self): return [('gate_spread', self.value)]
     def value(self): return self.spread
     def before_batch(self):
-        if self.training or self.iter or not is_fitting(self.learn): return       # the first validation batch of each epoch
+        # the first validation batch of each epoch
+        if self.training or self.iter or not is_fitting(self.learn): return
         g = get_model(self.learn.model).attention_maps(self.xb[0][:16])[1].float()
         self.spread = (g.std((2,3))/g.mean((2,3)).abs().clamp(min=1e-8)).mean().item() if g[0,0].numel()>1 else 0.
