@@ -79,8 +79,8 @@ class ChannelAttention(nn.Module):
         super().__init__()
         self.n_heads,self.pooling = n_heads,pooling
         hid = max(dim//r, 4)
-        self.w1,self.w2 = HeadLinear(n_heads, dim, hid),HeadLinear(n_heads, hid, dim)
-        self.bn = nn.BatchNorm1d(n_heads*hid)
+        self.w1,self.bn = HeadLinear(n_heads, dim, hid),nn.BatchNorm1d(n_heads*hid)
+        self.w2 = HeadLinear(n_heads, hid, dim)
     def forward(self, x):
         y = x.mean(-2)
         if self.pooling=='avg_max': y = y + x.amax(-2)

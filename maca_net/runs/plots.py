@@ -24,7 +24,7 @@ def class_color(name, i=0):
     "One colour an expression, in every figure; other classes by their number"
     return COLORS.get(canonical_name(name), plt.get_cmap('tab20')(i%20))
 
-# %% ../../nbs/51_runs.plots.ipynb #5489193d
+# %% ../../nbs/51_runs.plots.ipynb #651efc81
 def drawn_name(
     name, # Of a class, a term, an experiment, a file
 )->str:
@@ -52,7 +52,7 @@ def _feature_function(model, kind):
 def get_features(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
-    kind:str='features', # 'features': the pooled map, for AFC; 'heads': the heads' outputs, for MI; 'fused': what is classified
+    kind:str='features', # 'features': the pooled map (AFC); 'heads': the heads' outputs (MI); 'fused': what is classified
     max_n:int=None, # At most so many faces, evenly spread; None: all
 ): # n x C features (n x H x C of heads), n class numbers
     """Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a

@@ -50,19 +50,22 @@ class LabelTable(FitCallback):
         self.learn.xb,self.learn.rows = tuple(x[keep] for x in self.xb),self.rows[keep]
         if len(self.rows)<2: raise CancelBatchException      # batch norm needs two
 
-    def write(self,
-        rows, # Numbers of images
-        labels, # Their new labels: class numbers, or rows of votes
-    ):
-        "Change labels; the images have them from their next visit on"
-        self.table[rows] = torch.as_tensor(labels, dtype=self.table.dtype, device=self.table.device)
-
-    def drop(self, rows):
-        "Leave images out from their next visit on"
-        self.keep[rows] = False
-
     def __getstate__(self):                                  # an exported learner carries no labels
         return dict(super().__getstate__(), table=None, keep=None, before_trial=None)
+
+# %% ../../nbs/25_training.labels.ipynb #47e16b59
+@patch
+def write(self:LabelTable,
+    rows, # Numbers of images
+    labels, # Their new labels: class numbers, or rows of votes
+):
+    "Change labels; the images have them from their next visit on"
+    self.table[rows] = torch.as_tensor(labels, dtype=self.table.dtype, device=self.table.device)
+
+@patch
+def drop(self:LabelTable, rows):
+    "Leave images out from their next visit on"
+    self.keep[rows] = False
 
 # %% ../../nbs/25_training.labels.ipynb #091c59b5
 class Views(Callback):

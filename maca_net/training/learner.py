@@ -38,7 +38,7 @@ def maca_splitter(model):
     ids = {id(p) for p in body}
     return [body, [p for p in model.parameters() if id(p) not in ids]]
 
-# %% ../../nbs/27_training.learner.ipynb #db536956
+# %% ../../nbs/27_training.learner.ipynb #7faba466
 class ForeachSGD(Optimizer):
     "fastai's `SGD(decouple_wd=False)` to the last bit, by whole lists of parameters"
     def __init__(self, params, lr, mom=.9, wd=0.):
@@ -115,8 +115,7 @@ def maca_learner(
     label_smoothing:float=0., # In cross-entropy
     loss_func=None, # In place of cross-entropy
     labels=None, # The table that a method with `rows` starts from, see `LabelTable`
-    lr:float=PAPER_RECIPE['lr'], # Default rate
-    wd:float=PAPER_RECIPE['wd'], # Weight decay, coupled
+    lr:float=PAPER_RECIPE['lr'], wd:float=PAPER_RECIPE['wd'], # Default rate; weight decay, coupled
     opt_func=TorchSGD, # Optimizer
     metrics=None, # Beside accuracy, macro accuracy, accuracy on images not in train, and cross-entropy
     cbs=None, # More callbacks
@@ -162,7 +161,7 @@ def _warn_of_small_map(net, size):
     warnings.warn(f'the last map is {side}x{side} at {size} px: the heads have little to choose from; '
                   'consider last_stride=1 or a stem of less stride')
 
-# %% ../../nbs/27_training.learner.ipynb #9e6a01ae
+# %% ../../nbs/27_training.learner.ipynb #2c7fb435
 def _answers(interp):
     "True and decided class of each face, n numbers each"
     _,targs,decoded = interp.learn.get_preds(dl=interp.dl, with_decoded=True, act=interp.act)
