@@ -1058,6 +1058,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'maca_net/training/terms.py'),
                                          'maca_net.training.terms.ModelOutputs': ( 'training.terms.html#modeloutputs',
                                                                                    'maca_net/training/terms.py'),
+                                         'maca_net.training.terms.ModelOutputs.after_batch': ( 'training.terms.html#modeloutputs.after_batch',
+                                                                                               'maca_net/training/terms.py'),
                                          'maca_net.training.terms.ModelOutputs.after_fit': ( 'training.terms.html#modeloutputs.after_fit',
                                                                                              'maca_net/training/terms.py'),
                                          'maca_net.training.terms.ModelOutputs.after_pred': ( 'training.terms.html#modeloutputs.after_pred',

@@ -28,12 +28,14 @@ class ModelOutputs(Callback):
     def after_pred(self):
         self.learn.outputs = self.pred if isinstance(self.pred, dict) else {}
         if self.outputs: self.learn.pred = self.outputs['logits']
+    def after_batch(self):                                       # `Recorder` averages in float32
+        if torch.is_tensor(self.loss) and self.loss.dtype==torch.float64: self.learn.loss = self.loss.float()
     def after_fit(self): self.learn.outputs = {}
 
 def _dtype(model): return torch.float64 if next(model.parameters()).dtype==torch.float64 else torch.float32
 def _doubles(ts): return tuple(t.double() if torch.is_tensor(t) and t.is_floating_point() else t for t in ts)
 
-# %% ../../nbs/24_training.terms.ipynb #daed669b
+# %% ../../nbs/24_training.terms.ipynb #b9c9eb27
 def device_of(
     dls, # `DataLoaders`, whose device may be a `torch.device`, a string or None
     model, # What is trained on them
@@ -41,7 +43,7 @@ def device_of(
     "Where the batches go: where the loaders say, else where the model is"
     return torch.device(dls.device) if getattr(dls, 'device', None) is not None else next(model.parameters()).device
 
-# %% ../../nbs/24_training.terms.ipynb #64b3d671
+# %% ../../nbs/24_training.terms.ipynb #e06731f0
 def _say_fitting(fit):
     "`Learner.fit` with `learn.fitting` True while it runs, also where it ends by an error"
     @wraps(fit)
@@ -109,7 +111,7 @@ class LossTerm(FitColumns):
         self.learn.loss_grad = self.loss_grad + self.weight*t
         self.learn.loss = self.loss_grad.detach().clone()     # what is logged and what NaN checks see
 
-# %% ../../nbs/24_training.terms.ipynb #abbdf08c
+# %% ../../nbs/24_training.terms.ipynb #c0370a94
 def _check_finite(cb, name, t, now=False):
     "Raise where `t` is not finite; on a GPU, which would have to be waited for, only when the epoch is over (`now`)"
     if t.device.type=='cuda' and not now or torch.isfinite(t).all(): return
@@ -142,7 +144,7 @@ def _left_alone(model):
         for k,v in model.named_buffers(): v.copy_(bufs[k])
         model.train(was)
 
-# %% ../../nbs/24_training.terms.ipynb #59eda267
+# %% ../../nbs/24_training.terms.ipynb #a34f48ee
 def _centers_features(model, xb):
     "The features on which the centres act, B x C"
     if model.readings.centers_on=='fused': return model(xb)['features'].as_subclass(torch.Tensor)
@@ -161,7 +163,7 @@ def class_means(learn):
     mean = s.sum(0)/n.sum().clamp(min=1e-8)
     return torch.where(n[:,None]>0, s/n.clamp(min=1e-8)[:,None], mean)
 
-# %% ../../nbs/24_training.terms.ipynb #8b719604
+# %% ../../nbs/24_training.terms.ipynb #b66a961a
 class WenRule:
     "Moves the centres by `wen_step`, with what all parts of a step have counted"
     counts,sums = None,None
@@ -221,7 +223,7 @@ class AFCLoss(WenRule, LossTerm):
         super().after_train()
         if late := [a for a in self.alphas if torch.is_tensor(a)]: self.alphas[-len(late):] = torch.stack(late).tolist()
 
-# %% ../../nbs/24_training.terms.ipynb #e9f32460
+# %% ../../nbs/24_training.terms.ipynb #78586555
 def _check_afc(learn, class_centers):
     "Raise where AFC has no centres, or no label of each image"
     if class_centers is None:
