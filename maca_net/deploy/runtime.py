@@ -77,12 +77,10 @@ class ExportedModel:
     ):
         self.file = file = Path(file)
         _check_file(file, trusted)
-        try:
-            self.net,meta = _READERS[file.suffix](file, threads, bf16)
-            self.metadata = _metadata_of(meta, file)                    # see `metadata`; {} where the file has none
+        try: self.net,meta = _READERS[file.suffix](file, threads, bf16)
         except (ImportError, OSError, MemoryError): raise
-        except Exception as e:
-            raise ValueError(str(e) if str(file) in str(e) else f'{file} cannot be read ({first_line(e)})') from None
+        except Exception as e: raise ValueError(f'{file} cannot be read ({first_line(e)})') from None
+        self.metadata = _metadata_of(meta, file)                        # see `metadata`; {} where the file has none
 
     def __call__(self, x):
         try: p = np.asarray(self.net(x))
