@@ -353,6 +353,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'maca_net/deploy/export.py'),
                                         'maca_net.deploy.export._read_to_quantize': ( 'deploy.export.html#_read_to_quantize',
                                                                                       'maca_net/deploy/export.py'),
+                                        'maca_net.deploy.export._without_traces': ( 'deploy.export.html#_without_traces',
+                                                                                    'maca_net/deploy/export.py'),
                                         'maca_net.deploy.export.export_run': ('deploy.export.html#export_run', 'maca_net/deploy/export.py'),
                                         'maca_net.deploy.export.quantize_run': ( 'deploy.export.html#quantize_run',
                                                                                  'maca_net/deploy/export.py'),

@@ -28,7 +28,8 @@ def check_metadata(
     "Raises `ValueError`, naming the file, for values that `maca_export` does not write"
     check_content(meta, _METADATA, file)
     if meta['size'][0]!=meta['size'][1] or list(meta['resize'][-1])!=list(meta['size']):
-        raise ValueError(f'{file}: resize ends in {meta["resize"][-1]}, and size is {meta["size"]}: the network takes squares of that size')
+        raise ValueError(f'{file}: resize ends in {meta["resize"][-1]} and size is {meta["size"]}: '
+            'the network takes squares, and resize ends in their size')
     if meta['frame'] and np.ptp(meta['frame']['landmarks'], axis=0).max()<.05:
         raise ValueError(f'{file}: frame.landmarks lie in one point, so that no face can be brought there')
     return meta
@@ -51,7 +52,8 @@ def _face_array(im, resize, grey):
 
 def _resized(a, h, w):
     "One channel h0 x w0 of floats -> h x w, as torch's antialiased bilinear interpolation"
-    return a if a.shape==(h,w) else np.asarray(Image.fromarray(np.ascontiguousarray(a)).resize((w,h), Image.Resampling.BILINEAR))
+    if a.shape==(h,w): return a
+    return np.asarray(Image.fromarray(np.ascontiguousarray(a)).resize((w,h), Image.Resampling.BILINEAR))
 
 # %% ../../nbs/73_deploy.runtime.ipynb #0389303c
 FORMATS = dict(onnx='.onnx', openvino='.xml', torch='.pt2', safetensors='.safetensors')
@@ -63,17 +65,17 @@ def _check_file(file, trusted):
         hint = '; OpenVINO keeps a model in two, .xml and .bin' if file.suffix=='.xml' else ''
         if not f.is_file(): raise FileNotFoundError(f'{f}: no such file{hint}')
     if file.suffix=='.pt2' and not trusted:
-        raise ValueError(f'{file}: a .pt2 can run code when torch reads it; pass trusted=True for one that you exported yourself, '
-            'or use .onnx')
+        raise ValueError(f'{file}: a .pt2 can run code when torch reads it; '
+            'pass trusted=True for one that you exported yourself, or use .onnx')
 
 # %% ../../nbs/73_deploy.runtime.ipynb #a0000008
 class ExportedModel:
-    "An exported file by its own runtime: floats n x 3 x S x S in 0..1 to probabilities n x K. Raises `OSError` or `ValueError`"
+    "An exported file by its own runtime: floats n x 3 x S x S in 0..1 -> probabilities n x K. Raises `OSError`, `ValueError`"
     def __init__(self,
         file, # By its suffix: .onnx, .xml, .pt2 or .safetensors
         threads:int=None, # Of the processor; None: the runtime's own choice
         bf16:bool=False, # OpenVINO: compute in bf16 where the processor has it; probabilities differ by up to some 0.01
-        trusted:bool=False, # .pt2: it is your own; torch reads parts of such a file by pickle, which runs what its writer likes
+        trusted:bool=False, # .pt2: it is your own. torch reads parts of it by pickle, which can run any program
     ):
         self.file = file = Path(file)
         _check_file(file, trusted)
@@ -85,15 +87,18 @@ class ExportedModel:
     def __call__(self, x):
         try: p = np.asarray(self.net(x))
         except MemoryError: raise
-        except Exception as e: raise ValueError(f'{self.file}: its network fails on faces of shape {x.shape} ({first_line(e)})') from None
+        except Exception as e:
+            raise ValueError(f'{self.file}: its network fails on faces of shape {x.shape} ({first_line(e)})') from None
         k = len(self.metadata.get('labels', ())) or p.shape[-1]
-        if p.shape!=(len(x),k): raise ValueError(f'{self.file}: its network gives {p.shape} for {len(x)} faces and {k} labels')
+        if p.shape!=(len(x),k):
+            raise ValueError(f'{self.file}: its network gives {p.shape} for {len(x)} faces and {k} labels')
         return p
 
 def _metadata_of(meta, file):
     if not meta: return {}
     if isinstance(meta, str):
-        if len(meta)>MAX_METADATA: raise ValueError(f'{file}: {len(meta):,} characters of metadata, more than {MAX_METADATA:,}')
+        if len(meta)>MAX_METADATA:
+            raise ValueError(f'{file}: {len(meta):,} characters of metadata, more than {MAX_METADATA:,}')
         meta = parse_json(meta, file)
     return check_metadata(meta, file)
 
@@ -101,7 +106,7 @@ def _metadata_of(meta, file):
 def _read_onnx(file, threads, bf16):
     with needs('export', 'onnxruntime'): import onnxruntime as ort
     opts = ort.SessionOptions()
-    opts.log_severity_level = 4                                        # errors come as exceptions, not on stderr as well
+    opts.log_severity_level = 4 # errors come as exceptions, not on stderr as well
     if threads: opts.intra_op_num_threads = threads
     sess = ort.InferenceSession(str(file), opts, providers=['CPUExecutionProvider'])
     return (lambda x: sess.run(None, {'image': x})[0]), sess.get_modelmeta().custom_metadata_map.get('maca_net')
@@ -109,7 +114,8 @@ def _read_onnx(file, threads, bf16):
 def _read_openvino(file, threads, bf16):
     with needs('export', 'openvino'): import openvino
     model = openvino.Core().read_model(file)
-    how = {'INFERENCE_PRECISION_HINT': 'bf16' if bf16 else 'f32', **({'INFERENCE_NUM_THREADS': threads} if threads else {})}
+    how = {'INFERENCE_PRECISION_HINT': 'bf16' if bf16 else 'f32'}
+    if threads: how['INFERENCE_NUM_THREADS'] = threads
     net = openvino.Core().compile_model(model, 'CPU', how)
     return (lambda x: net(x)[0]), model.get_rt_info('maca_net').astype(str) if model.has_rt_info('maca_net') else None
 
