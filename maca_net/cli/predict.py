@@ -36,7 +36,7 @@ What comes out is the expression that annotators would probably have chosen, not
 def predict_parser():
     "Options of `maca_predict`"
     p = _parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
-        'Exit code 1 where a picture could not be read, or a video ends early; the rest is done all the same.', _PREDICT)
+        'Exit code 1 where a picture could not be read, or a video ends early; the rest is done.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures; of a folder all in it and below')
     p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of '
         'maca_export: .safetensors, .onnx (--int8: the fastest on a CPU), .xml')
@@ -44,7 +44,7 @@ def predict_parser():
     form.add_argument('--csv', metavar='FILE', help='a line a face into a file, in place of the lines to read; '
         'goes on with the file where it is there')
     form.add_argument('--json', action='store_true', help='JSON on stdout in place of the lines to read')
-    p.add_argument('--overlay', metavar='DIR', help='also write the pictures, or the video, with the faces drawn into them')
+    p.add_argument('--overlay', metavar='DIR', help='also write the pictures, or the video, with the faces drawn in')
     p.add_argument('--no-landmarks', dest='landmarks', action='store_false',
         help='with --overlay: without the five points of each face')
     p.add_argument('--video', metavar='FILE|N', help='a video, or the number of a camera, in place of pictures')
@@ -72,7 +72,7 @@ def list_images(
     args, # Files, folders, patterns
     overlay=None, # Folder of drawn-over pictures: those of an earlier call are left out where it lies below a folder
 )->dict: # file -> its name below the folder; where two would have one name, below the folder that holds all
-    "The pictures that arguments name, each once. Files that are left out are named on stderr. Raises `FileNotFoundError`"
+    "The pictures that arguments name, each once. Files left out are named on stderr. Raises `FileNotFoundError`"
     drawn,out,seen = overlay and Path(overlay).resolve(),{},set()
     for a in args:
         if not (found := _pictures_of(a, drawn)): raise FileNotFoundError(f'{one_line(a)}: no picture there')
@@ -149,7 +149,7 @@ def overlay_video(
     where,name = Path(where),f'camera-{video}.mp4' if video.isdigit() else Path(video).name
     if where.suffix.lower() in CODECS and not where.is_dir(): return where
     if where.is_file():
-        raise NotADirectoryError(f'--overlay {where} is a file: pass a folder, or a name that ends in {" or ".join(CODECS)}')
+        raise NotADirectoryError(f'--overlay {where} is a file: pass a folder, or a name in {" or ".join(CODECS)}')
     return where/(name if Path(name).suffix.lower() in CODECS else f'{Path(name).stem}.mp4')
 
 # %% ../../nbs/84_cli.predict.ipynb #a0688b83
@@ -284,8 +284,9 @@ def _write_csv(answers, table, names, video):
             labels.update(r['label'] for r in rows if 'face' in r)
     def count(n, what): return f'{n} {what}' + 's'*(n!=1)
     found = f' ({", ".join(f"{k} {v}" for k,v in labels.most_common())})' if labels else ''
-    print(f'{table.file}: {count(n, "frame" if video else "picture")} now, {count(sum(labels.values()), "face")}{found}; '
-        f'{empty} without a face, {failed} not read', file=sys.stderr)
+    looked = count(n, 'frame' if video else 'picture')
+    print(f'{table.file}: {looked} now, {count(sum(labels.values()), "face")}{found}; {empty} without a face, '
+        f'{failed} not read', file=sys.stderr)
 
 # %% ../../nbs/84_cli.predict.ipynb #be93a511
 def _answered_by(predictor, args):

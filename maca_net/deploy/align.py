@@ -52,7 +52,7 @@ def save_frame(
     detector='mtcnn', # See `get_detector`
     n:int=500, # Training faces looked at, at most
 )->Frame:
-    "Measure the frame of a run's training faces and keep it in config.json. Raises `ValueError` where too few are found"
+    "Measure the frame of a run's training faces and keep it in config.json. Raises `ValueError` for too few"
     from maca_net.runs.evaluate import read_run_data
     file = Path(run)/'config.json'
     if not file.is_file():
@@ -90,7 +90,7 @@ def align_face(
     return part.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 def _part(im, corners):
-    "(The part of a picture that holds four complex points, its upper left corner); at most three times the picture's size"
+    "(The part of a picture that holds four complex points, its upper left corner), of bounded size"
     lo = np.floor([corners.real.min()-2, corners.imag.min()-2]).astype(int)
     hi = np.ceil([corners.real.max()+2, corners.imag.max()+2]).astype(int)
     s = np.array(im.size)

@@ -33,12 +33,13 @@ def metadata(
     cfg,frame = info['config'],Frame.of(info)
     size = (cfg['size'],)*2
     sizes = dict.fromkeys([tuple(info['source_size'] or size), size])
-    return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes], frame=frame and frame.to_dict(),
-        input=_INPUT.format(size=cfg['size']), output='probabilities: B x K, in the order of `labels`',
+    return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes],
+        frame=frame and frame.to_dict(), input=_INPUT.format(size=cfg['size']),
+        output='probabilities: B x K, in the order of `labels`',
         trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'], weights_of=epoch,
         **{k: cfg[k] for k in ('method', 'arch', 'epochs', 'seed')})
 
 _INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear,
-antialiased) to each size (height, width) in `resize` in turn. `frame` tells how the training data are cropped: where the
-eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a face is
-left turned""".replace('\n', ' ')
+antialiased) to each size (height, width) in `resize` in turn. `frame` tells how the training data are cropped: where
+the eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a
+face is left turned""".replace('\n', ' ')

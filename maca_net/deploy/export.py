@@ -42,7 +42,8 @@ def to_onnx(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         prog = torch.onnx.export(net.cpu().eval(), (torch.rand(2, 3, *size),), input_names=['image'],
-            output_names=['probabilities'], dynamo=True, verbose=False, dynamic_shapes=({0: torch.export.Dim('batch')},))
+            output_names=['probabilities'], dynamo=True, verbose=False,
+            dynamic_shapes=({0: torch.export.Dim('batch')},))
     proto = _without_traces(prog.model_proto)
     set_props(proto, meta)
     onnx.checker.check_model(proto)
@@ -178,7 +179,7 @@ def quantize_run(
     n_calibrate:int=256, # Training faces that the ranges are taken from
     seed:int=0, # Which faces
 )->dict: # file, bytes, bytes_float, n, accuracy, accuracy_float, agreement (share of faces with the same answer)
-    "Write a run's model as ONNX in INT8, and measure the loss on the validation faces. Raises `ValueError` for another ending"
+    "Write a run's model as ONNX in INT8, and measure what that costs. Raises `ValueError` for another ending"
     with needs('export', 'onnx'): import onnx
     model,info = load_run(run, 'cpu', epoch)
     cfg,meta = run_config(info, path),metadata(info, epoch)

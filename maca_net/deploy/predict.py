@@ -51,8 +51,8 @@ class Face:
     def probability(self): return self.probabilities[self.label]
     def to_dict(self):
         "What is written as JSON"
-        out = dict(box=_rounded(self.box, 1), landmarks=_rounded(self.landmarks, 1), face_score=_rounded(self.face_score, 4),
-            label=self.label, probability=_rounded(self.probability, 4),
+        out = dict(box=_rounded(self.box, 1), landmarks=_rounded(self.landmarks, 1), 
+            face_score=_rounded(self.face_score, 4), label=self.label, probability=_rounded(self.probability, 4),
             probabilities={k: _rounded(v, 4) for k,v in self.probabilities.items()})
         return out if self.track is None else dict(out, track=self.track)
 
@@ -244,7 +244,8 @@ def _locate(self:Predictor, o, detect):
     self._guessed = False
     for box,landmarks,score in zip(*self.find(im)):
         crop = align_face(im, landmarks, self.frame)
-        p.faces.append(Face(box.round(1).tolist(), None, None, crop, landmarks.round(1).tolist(), round(float(score), 4)))
+        box,landmarks = (o.round(1).tolist() for o in (box, landmarks))
+        p.faces.append(Face(box, None, None, crop, landmarks, round(float(score), 4)))
     return p
 
 def _at_most(im, side):
@@ -311,7 +312,7 @@ def embed(self:Predictor,
     images, # As for `predict`
     detect:bool=True, # See `predict`
 ): # n x C: a row a face, the largest first; for several images a list of such arrays
-    "Features of faces: the mean of the network's last map over its positions. Raises `ValueError` for .onnx and .xml files"
+    "The mean of the network's last map over its positions. Raises `ValueError` for an .onnx or .xml file"
     self._needs_run('embed')
     images,single = _many(images)
     with self._lock: found = [self._locate(o, detect).faces for o in images]

@@ -70,7 +70,7 @@ def _check_file(file, trusted):
 
 # %% ../../nbs/73_deploy.runtime.ipynb #a0000008
 class ExportedModel:
-    "An exported file by its own runtime: floats n x 3 x S x S in 0..1 -> probabilities n x K. Raises `OSError`, `ValueError`"
+    "An exported file by its runtime: n x 3 x S x S in 0..1 -> probabilities n x K. Raises `OSError` or `ValueError`"
     def __init__(self,
         file, # By its suffix: .onnx, .xml, .pt2 or .safetensors
         threads:int=None, # Of the processor; None: the runtime's own choice

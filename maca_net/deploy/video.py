@@ -88,7 +88,7 @@ def face_look(
     return np.asarray(crop.convert('RGB').resize((24,24), Image.Resampling.BILINEAR), np.float32)
 
 def look_distance(a, b)->float:
-    "1 - correlation of two `face_look`s at the best shift by up to 3 pixels: 0 for equal looks, about 1 for unrelated ones"
+    "1 - correlation of two `face_look`s at the best shift by up to 3 pixels: 0 for equal, about 1 for unrelated"
     middle = a[3:-3,3:-3]-a[3:-3,3:-3].mean((0,1))
     views = np.lib.stride_tricks.sliding_window_view(b, middle.shape[:2], axis=(0,1))
     views = views.transpose(0,1,3,4,2)                                # 7 x 7 shifts x 18 x 18 x 3
