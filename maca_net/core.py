@@ -89,7 +89,9 @@ def why_unread(
 )->str:
     "Why a file of tensors could not be read, in one line; these libraries have many words for one that ends too soon"
     cut = 'not a ZIP|central directory|EOF|index out of range|too small|invalid header length|incomplete metadata|Invalid argument'
-    return 'empty or truncated' if isinstance(e, EOFError) or re.search(cut, str(e)) else first_line(e)
+    if isinstance(e, EOFError) or re.search(cut, str(e)): return 'empty or truncated'
+    if named := re.search(r'GLOBAL ([\w.]+)', str(e)): return f'beside tensors it holds {named[1]}'
+    return 'it is no file of tensors' if 'weights_only' in str(e) or 'Weights only' in str(e) else first_line(e)   # torch's own words advise to trust the file
 
 # %% ../nbs/00_core.ipynb #94a59087
 @contextmanager

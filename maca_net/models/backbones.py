@@ -96,8 +96,8 @@ class TimmBackbone(nn.Module):
             self.net = timm.create_model(arch, num_classes=0, global_pool='', **stride)
             with torch.no_grad(): m = self.net.eval()(torch.zeros(1,3,64,64))
         except Exception as e:
-            asked = f'arch {arch!r}' + ' with last_stride=1'*(last_stride==1)
-            raise ValueError(f'{asked} makes no map of a 64 px image ({type(e).__name__} {first_line(e)}): choose another CNN') from e
+            asked,why = f'arch {arch!r}' + ' with last_stride=1'*(last_stride==1),f'{type(e).__name__} {first_line(e)}'
+            raise ValueError(f'{asked} makes no map of a 64 px image ({why}): choose another CNN') from e
         if m.ndim!=4: raise ValueError(f'arch {arch!r} gives no B x C x h x w map: choose a CNN')
         self.net.train()
         self.num_features = m.shape[1]
@@ -153,8 +153,9 @@ def torchvision_weights(arch)->dict:
     "Every set of weights that torchvision has for a model, by its name; 'imagenet' and 'DEFAULT' are the newest"
     def entry(w):
         digest = Path(w.url).stem.rpartition('-')[2]
-        return Weights(str(w), "BSD-3-Clause (torchvision); ImageNet's own terms are for research",
-            'ImageNet-1k, 1.28 million photographs of 1,000 classes', partial(fetch_url, w.url, digest), sha256=digest, url=w.url)
+        licence = "BSD-3-Clause (torchvision); ImageNet's own terms are for research"
+        data = 'ImageNet-1k, 1.28 million photographs of 1,000 classes'
+        return Weights(str(w), licence, data, partial(fetch_url, w.url, digest), sha256=digest, url=w.url)
     have = torchvision.models.get_model_weights(arch)
     return {**{n: entry(w) for n,w in have.__members__.items()}, 'imagenet': entry(have.DEFAULT)}
 
@@ -169,8 +170,8 @@ def timm_backbone(
     "The entry of a model of timm. Raises `ValueError` for a name that timm does not know, `ImportError` without timm"
     timm = import_timm(arch)
     if arch not in (names := timm.list_models()):
-        hint = did_you_mean(arch, [*BACKBONES, *names])
-        raise ValueError(f'arch {arch!r} is neither one of {", ".join(BACKBONES)} nor known to timm{hint}: see timm.list_models()')
+        known,hint = ', '.join(BACKBONES),did_you_mean(arch, [*BACKBONES, *names])
+        raise ValueError(f'arch {arch!r} is neither one of {known} nor known to timm{hint}: see timm.list_models()')
     cfgs = timm.models.get_arch_pretrained_cfgs(arch)
     have = {c.tag or 'pretrained': _timm_weights(n, c) for n,c in cfgs.items() if c.has_weights}
     first = timm.models.get_pretrained_cfg(arch)
@@ -181,8 +182,9 @@ def timm_backbone(
 # %% ../../nbs/14_models.backbones.ipynb #32dd21aa
 def _timm_weights(name, cfg):
     data = f'tag {cfg.tag or "none"} of timm, {cfg.num_classes} classes'
+    stats,url = (list(cfg.mean), list(cfg.std)),cfg.hf_hub_id or cfg.url or ''
     return Weights(f'timm {name}', cfg.license or 'not said by timm', data, partial(_fetch_timm, cfg), partial(_read_timm, name),
-        url=cfg.hf_hub_id or cfg.url or '', stats=(list(cfg.mean), list(cfg.std)))
+        url=url, stats=stats)
 
 def _fetch_timm(cfg):
     "The file behind a configuration of timm: from the Hugging Face Hub, else from its address"
@@ -200,9 +202,11 @@ def _fetch_timm(cfg):
 def _read_timm(name, file, backbone):
     "Tensors of `file` in the names of timm's model; timm renames those of its older files"
     import timm
-    with torch.random.fork_rng(devices=[]):
-        own = dict(file=str(file))                            # in place of what timm would fetch
-        net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=own, num_classes=0, global_pool='')
+    own = dict(file=str(file))                                # in place of what timm would fetch
+    try:
+        with torch.random.fork_rng(devices=[]), modified_env(TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
+            net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=own, num_classes=0, global_pool='')
+    except Exception as e: raise ValueError(f'{file} cannot be read safely as the weights of {name} ({why_unread(e)})') from None
     return net.state_dict()
 
 # %% ../../nbs/14_models.backbones.ipynb #000bd9f4
