@@ -712,6 +712,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'maca_net/models/weights.py'),
                                          'maca_net.models.weights.load_backbone': ( 'models.weights.html#load_backbone',
                                                                                     'maca_net/models/weights.py'),
+                                         'maca_net.models.weights.named_weights': ( 'models.weights.html#named_weights',
+                                                                                    'maca_net/models/weights.py'),
                                          'maca_net.models.weights.not_weights': ( 'models.weights.html#not_weights',
                                                                                   'maca_net/models/weights.py'),
                                          'maca_net.models.weights.prefixes': ('models.weights.html#prefixes', 'maca_net/models/weights.py'),
