@@ -9,9 +9,11 @@ __all__ = ['share_of', 'FaceDistributedDL', 'FaceDistributedTrainer', 'distribut
 import atexit
 from fastai.vision.all import *
 try: from fastai.distributed import DistributedDL, DistributedTrainer
-except NameError: DistributedDL = DistributedTrainer = object           # fastai's module cannot be imported without accelerate
+# fastai's module cannot be imported without accelerate
+except NameError: DistributedDL = DistributedTrainer = object
 from ..core import *
 from ..profile import *
+from .terms import *
 
 # %% ../../nbs/29_training.distributed.ipynb #30a46566
 def share_of(
@@ -40,10 +42,12 @@ class FaceDistributedDL(DistributedDL):
         return idxs
 
 # %% ../../nbs/29_training.distributed.ipynb #e0c80511
-def _batch_norms(model): return {n: type(m) for n,m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+def _batch_norms(model):
+    return {n: type(m) for n,m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
 
 def _local_batch_norm(model, kinds):
-    "Undo `SyncBatchNorm.convert_sync_batchnorm`: `kinds` is what `_batch_norms` said before it. Parameters stay the same objects"
+    """Undo `SyncBatchNorm.convert_sync_batchnorm`: `kinds` is what `_batch_norms` said before it. Parameters stay the
+    same objects"""
     for n,m in list(model.named_modules()):
         if not isinstance(m, nn.SyncBatchNorm): continue
         bn = kinds[n](m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
@@ -54,13 +58,21 @@ def _local_batch_norm(model, kinds):
 # %% ../../nbs/29_training.distributed.ipynb #48b0284d
 class FaceDistributedTrainer(DistributedTrainer):
     "fastai's, for the training batches alone, and with generators of each process's own"
-    def _wrap_dl(self, dl): return dl if isinstance(dl, FaceDistributedDL) or dl is not self.dls.train else FaceDistributedDL(dl, device=self.model.device)
+    def _wrap_dl(self, dl):
+        if isinstance(dl, FaceDistributedDL) or dl is not self.dls.train: return dl
+        return FaceDistributedDL(dl, device=self.model.device)
     def before_fit(self):
+        if not is_fitting(self.learn): return                       # a validation needs no other process
+        self.after_fit()                                            # of a fit that broke off
         self.bs,self.kinds = self.dls.train.bs,_batch_norms(self.model)
-        self.dls.train.bs = self.bs//num_distrib()                  # only now, for AFC took its first centres on whole batches
+        # only now, for AFC took its first centres on whole batches
+        self.dls.train.bs = self.bs//num_distrib()
         super().before_fit()
     def after_fit(self):
-        if get_model(self.learn.model) is self.learn.model: return  # was done already
+        # a validation in the middle of a fit
+        if self.learn.fitting and not is_fitting(self.learn): return
+        # nothing is shared: a validation, or the fit is over already
+        if get_model(self.learn.model) is self.learn.model: return
         super().after_fit()
         self.dls.train.bs = self.bs
         _local_batch_norm(self.learn.model, self.kinds)
@@ -79,13 +91,14 @@ class FaceDistributedTrainer(DistributedTrainer):
 def distributed(
     learn:Learner, # From `maca_learner`; its training batches are those of all processes together
 ):
-    "A context in which `learn` trains on all processes that `torchrun` started; in a single process nothing changes. Raises `ImportError` without accelerate, `ValueError` where the batch cannot be shared evenly"
+    """A context in which `learn` trains on all processes that `torchrun` started; in a single process nothing changes.
+    Raises `ImportError` without accelerate, `ValueError` where the batch cannot be shared evenly"""
     world,bs = num_distrib(),learn.dls.train.bs
     if world<=1:
         yield learn
         return
     if bs%world: raise ValueError(f'a batch of {bs} images does not divide among {world} processes: choose another bs')
-    shared = FaceDistributedTrainer(sync_bn=learn.dls.device.type=='cuda')
+    shared = FaceDistributedTrainer(sync_bn=device_of(learn.dls, learn.model).type=='cuda')
     shown = [cb for cb in learn.cbs if isinstance(cb, ProgressCallback) and rank_distrib()]
     learn.remove_cbs(shown); learn.add_cb(shared)
     try: yield learn
@@ -97,10 +110,12 @@ def distributed(
 def join_processes(
     device=None, # As for `pick_device`
 )->torch.device: # Where this process computes
-    "Join the processes that `torchrun` started, if it did, on a GPU of its own each or all on the CPU. Raises `ImportError` without accelerate"
+    """Join the processes that `torchrun` started, on a GPU each or all on the CPU. Raises `ImportError` without
+    accelerate"""
     dev = pick_device(device)
     if num_distrib()<=1: return dev
     with needs('distributed', 'accelerate'): from accelerate import PartialState
     own = PartialState(cpu=dev.type=='cpu').device
-    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())      # else the last one out may abort
+    # else the last one out may abort
+    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
     return dev if dev.type=='cpu' else own
