@@ -183,8 +183,8 @@ def timm_backbone(
 def _timm_weights(name, cfg):
     data = f'tag {cfg.tag or "none"} of timm, {cfg.num_classes} classes'
     stats,url = (list(cfg.mean), list(cfg.std)),cfg.hf_hub_id or cfg.url or ''
-    return Weights(f'timm {name}', cfg.license or 'not said by timm', data, partial(_fetch_timm, cfg), partial(_read_timm, name),
-        url=url, stats=stats)
+    return Weights(f'timm {name}', cfg.license or 'not said by timm', data, partial(_fetch_timm, cfg),
+        partial(_read_timm, name), url=url, stats=stats)
 
 def _fetch_timm(cfg):
     "The file behind a configuration of timm: from the Hugging Face Hub, else from its address"
@@ -206,7 +206,8 @@ def _read_timm(name, file, backbone):
     try:
         with torch.random.fork_rng(devices=[]), modified_env(TORCH_FORCE_WEIGHTS_ONLY_LOAD='1'):
             net = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=own, num_classes=0, global_pool='')
-    except Exception as e: raise ValueError(f'{file} cannot be read safely as the weights of {name} ({why_unread(e)})') from None
+    except Exception as e:
+        raise ValueError(f'{file} cannot be read safely as the weights of {name} ({why_unread(e)})') from None
     return net.state_dict()
 
 # %% ../../nbs/14_models.backbones.ipynb #000bd9f4

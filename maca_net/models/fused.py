@@ -15,7 +15,8 @@ from .heads import *
 # %% ../../nbs/19_models.fused.ipynb #f906e1d6
 _IN_ORDER = (ResNetBackbone, BasicBlock, Bottleneck)
 
-def _runs_in_order(m): return isinstance(m, _IN_ORDER) or isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward
+def _runs_in_order(m):
+    return isinstance(m, _IN_ORDER) or isinstance(m, nn.Sequential) and type(m).forward is nn.Sequential.forward
 
 def fold_batch_norms(
     m, # A module in eval mode, changed in place

@@ -25,13 +25,13 @@ class ClassCenters(nn.Module):
 
 # %% ../../nbs/18_models.macanet.ipynb #822ff345
 class MACANet(FaceNetwork):
-    "Backbone, heads, fusion, classifier: B x 3 x S x S -> logits B x K; in training also features B x C, heads B x H x C"
+    "B x 3 x S x S -> logits B x K; in training also features B x C, and the outputs of the heads B x H x C"
     def __init__(self,
         n_out:int=8, # Classes
         arch='resnet34', # A name that `create_backbone` knows, or a backbone already built
         n_heads:int=None, # Heads, >= 1, 0 for none; None: as the readings say
         readings='maca', # A `Readings`, or the name of a method that has some
-        weights=None, # Start of the backbone: None, a name such as 'imagenet', or a checkpoint file; see `load_backbone`
+        weights=None, # Start of the backbone: None, a name such as 'imagenet', or a file; see `load_backbone`
         stem:str='imagenet', # See `create_backbone`
         last_stride:int=2, # See `create_backbone`
         centers:bool=None, # Whether the model carries centres; None: when AFC has a weight
@@ -78,7 +78,7 @@ class MACANet(FaceNetwork):
 def heads_offset(
     readings, # A `Readings`
 )->float:
-    "H ln H: identical heads give a fused vector of -H ln H (eq 14-15); 0 for other readings, whose vector has no such constant"
+    "H ln H: identical heads give a fused vector of -H ln H (eq 14-15); 0 for readings without such a constant"
     n = readings.n_heads
     return n*math.log(n) if n and readings.classifier=='centered' and readings.fusion=='log_softmax_sum' else 0.
 

@@ -22,13 +22,13 @@ class TrainingOutputs(dict):
 
 # %% ../../nbs/16_models.network.ipynb #d3913716
 class FaceNetwork(nn.Module):
-    "Backbone and head: B x 3 x S x S -> logits B x K, in training a dict. Subclasses define `head`, or all of `outputs`"
+    "Backbone and head: B x 3 x S x S -> logits B x K, in training a dict. Subclasses define `head` or `outputs`"
     def __init__(self,
         backbone, # A module with `num_features`, see `create_backbone`
     ):
         super().__init__()
         self.backbone,self.neck = backbone,nn.Identity()
-        self.heads = self.afc = self.readings = None          # attention heads, class centres, readings: of a network that has them
+        self.heads = self.afc = self.readings = None          # attention heads, class centres, readings, where there are any
         self.weights_info,self.precision = None,'fp32'
 
     def head(self, fmap)->dict:
