@@ -28,7 +28,7 @@ class FaceNetwork(nn.Module):
     ):
         super().__init__()
         self.backbone,self.neck = backbone,nn.Identity()
-        self.heads = self.afc = self.readings = None          # attention heads, class centres, readings, where there are any
+        self.heads = self.afc = self.readings = None          # attention heads, class centres, readings, if any
         self.weights_info,self.precision = None,'fp32'
 
     def head(self, fmap)->dict:

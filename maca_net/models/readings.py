@@ -20,7 +20,7 @@ CHOICES = dict(
     mi=('head_cov_diag', 'batch_cov_diag', 'head_variance', 'decorrelation', 'total_correlation'),
     mi_on=('heads', 'log_softmax'))
 ALPHAS = ('learned', 'per_class', 'uncertainty')
-OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on')       # without heads: no effect
+OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on')    # without heads: no effect
 
 # %% ../../nbs/13_models.readings.ipynb #95488612
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class Readings:
         for k in ('afc_weight', 'mi_weight'):
             if not getattr(self, k)>=0: raise ValueError(f'{k} is a weight >= 0, not {getattr(self, k)!r}')
         if self.inter=='margin' and self.centers_rule=='wen':
-            raise ValueError("inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: "
-                             "choose sgd, or another inter")
+            raise ValueError("inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: choose "
+                             "sgd, or another inter")
         if self.mi_weight and not self.n_heads:
             raise ValueError('mi_weight > 0 asks for the MI loss, which needs heads: set n_heads, or mi_weight=0')
 
