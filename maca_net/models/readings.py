@@ -54,8 +54,9 @@ class Readings:
         for k in ('afc_weight', 'mi_weight'):
             if not getattr(self, k)>=0: raise ValueError(f'{k} is a weight >= 0, not {getattr(self, k)!r}')
         if self.inter=='margin' and self.centers_rule=='wen':
-            raise ValueError("inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: choose "
-                             "sgd, or another inter")
+            raise ValueError(
+                "inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: "
+                'choose sgd, or another inter')
         if self.mi_weight and not self.n_heads:
             raise ValueError('mi_weight > 0 asks for the MI loss, which needs heads: set n_heads, or mi_weight=0')
 

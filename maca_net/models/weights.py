@@ -8,6 +8,7 @@ __all__ = ['not_weights', 'flat_tensors', 'read_weights', 'prefixes', 'by_name',
 
 # %% ../../nbs/15_models.weights.ipynb #166dfacb
 import argparse, zipfile
+from contextlib import suppress
 from safetensors.torch import load_file
 from fastai.vision.all import *
 from ..core import *

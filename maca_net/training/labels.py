@@ -66,7 +66,7 @@ class LabelTable(FitCallback):
 
 # %% ../../nbs/25_training.labels.ipynb #091c59b5
 class Views(Callback):
-    "Hands the network views of each training batch: `views` takes a batch and gives a tuple of batches, the main one first"
+    "Hands the network views of each training batch: `views` takes a batch and gives a tuple, the main view first"
     order = -7
     def __init__(self, views): self.views = views
     def before_batch(self):

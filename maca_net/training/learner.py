@@ -77,7 +77,7 @@ def build_network(
     "The network of a method round a backbone"
     method = METHODS[method] if isinstance(method, str) else method
     backbone = create_backbone(arch, stem, last_stride)
-    info = None if weights is None else load_backbone(backbone, weights)         # before a method copies or changes parts of it
+    info = None if weights is None else load_backbone(backbone, weights)    # before a method copies or changes parts of it
     net = method.net(n_out, backbone, method.readings if readings is None else readings)
     net.weights_info = info
     return net
@@ -162,11 +162,12 @@ def _set_checkpointing(net):
 def _loss_func(dls, given, label_smoothing, cbs):
     "What terms are added to: what was given, else cross-entropy; nothing where a term stands in its place"
     own = [cb.name_ for cb in cbs if getattr(cb, 'replaces_ce', False)]
-    if given is not None and own: raise ValueError(f'loss_func: the term {own[0]} stands in place of a loss function already')
+    if given is not None and own: raise ValueError(f'loss_func: the term {own[0]} stands in place of one already')
     if given is not None: return given
     weight = getattr(dls, 'class_weights', None)
     # a fit moves it to where the loaders are
-    return (ValidCrossEntropy if own else CrossEntropyLossFlat)(flatten=False, label_smoothing=label_smoothing, weight=weight)
+    cross_entropy = ValidCrossEntropy if own else CrossEntropyLossFlat
+    return cross_entropy(flatten=False, label_smoothing=label_smoothing, weight=weight)
 
 def _warn_of_small_map(net, size):
     "Warn where the heads, which choose between the positions of the last map, have few to choose from"
