@@ -91,7 +91,8 @@ def why_unread(
     cut = 'not a ZIP|central directory|EOF|index out of range|too small|invalid header length|incomplete metadata|Invalid argument'
     if isinstance(e, EOFError) or re.search(cut, str(e)): return 'empty or truncated'
     if named := re.search(r'GLOBAL ([\w.]+)', str(e)): return f'beside tensors it holds {named[1]}'
-    return 'it is no file of tensors' if 'weights_only' in str(e) or 'Weights only' in str(e) else first_line(e)   # torch's own words advise to trust the file
+    # torch's own words advise to trust the file
+    return 'it is no file of tensors' if re.search('weights.only', str(e), re.I) else first_line(e)
 
 # %% ../nbs/00_core.ipynb #94a59087
 @contextmanager
