@@ -13,16 +13,18 @@ from ..options import *
 # %% ../../nbs/23_methods.base.ipynb #41abcb8a
 @dataclass(frozen=True)
 class NoReadings:
-    "Of a method that offers no choices"
+    "Those of a method that offers no choices"
 
-def none_of(readings): return []
+def none_of(readings):
+    "No terms, no callbacks"
+    return []
 
 # %% ../../nbs/23_methods.base.ipynb #f3830a45
 @dataclass(frozen=True)
 class Stage:
     "A network that is trained before a method's own, to write the labels that the method trains on"
     method:str              # Name of the method that is trained
-    write_labels:Callable   # (learner, labels) -> labels: the table of `LabelTable`, a row an image of the training data
+    write_labels:Callable   # (learner, labels) -> labels: a table for `LabelTable`, with a row an image
 
 # %% ../../nbs/23_methods.base.ipynb #ea16e065
 @dataclass(frozen=True)
@@ -31,18 +33,20 @@ class Method:
     name:str                            # By which it is asked for
     about:str                           # One line
     net:Callable                        # (n_out, backbone, readings) -> `FaceNetwork`
-    terms:Callable = none_of            # readings -> list of `LossTerm`
+    terms:Callable = none_of            # readings -> list of `LossTerm`, which are added to cross-entropy or replace it
     cbs:Callable = none_of              # readings -> list of other callbacks
-    views:Callable|None = None          # B x 3 x S x S -> tuple of further batches of that shape; training only
-    rows:bool = False                   # Batches carry their images' numbers; `LabelTable` holds labels that can be rewritten
+    views:Callable|None = None          # B x 3 x S x S -> tuple of such batches, the main view first; training only
+    rows:bool = False                   # Batches carry their images' numbers; the labels stand in a `LabelTable`
     stages:tuple = ()                   # `Stage`s, in order
     readings:Any = NoReadings()         # The choices it offers, and its own reading of each
     recipe:dict = field(default_factory=dict)   # Options of `RunConfig` in place of the paper's
-    variant_of:str = ''                 # A method of which this one is a reading and a recipe: its runs are stored as that method's, and trained by this recipe at any scale
+    variant_of:str = ''                 # A method of which this one is a reading and a recipe: runs are stored as its
     cite:str = ''                       # Where it comes from
 
     def __post_init__(self):
-        if odd := sorted(set(self.recipe)-set(PAPER_RECIPE)): raise ValueError(f'recipe of {self.name}: {odd} are no options of a recipe; those are {", ".join(PAPER_RECIPE)}')
+        odd = sorted(set(self.recipe)-set(PAPER_RECIPE))
+        known = ', '.join(PAPER_RECIPE)
+        if odd: raise ValueError(f'recipe of {self.name}: {odd} are no options of a recipe; those are {known}')
     def full_recipe(self)->dict:
         "Every option of a recipe: the method's own, else the paper's"
         return {**PAPER_RECIPE, **self.recipe}

@@ -12,7 +12,9 @@ from .base import *
 from .maca import *
 
 # %% ../../nbs/32_methods.dan.ipynb #8feeef82
-METHODS.register(Method('dan', 'DAN (Wen et al. 2023), with all of its equations', maca_network, maca_terms, maca_watchers,
-    readings=Readings(afc_weight=2., spatial='sum_map', gate='none', pooling='avg', branches='sequential', classifier='batch_norm', alpha=1., inter='center_var',
-        centers_init='normal', mi='head_variance', mi_on='log_softmax'),
+METHODS.register(Method('dan', 'DAN (Wen et al. 2023), with all of its equations',
+    maca_network, maca_terms, maca_watchers,
+    readings=Readings(afc_weight=2., spatial='sum_map', gate='none', pooling='avg', branches='sequential',
+        classifier='batch_norm', alpha=1., inter='center_var', centers_init='normal',
+        mi='head_variance', mi_on='log_softmax'),
     cite='Wen, Lin, Wang and Xu 2023, Distract Your Attention'))

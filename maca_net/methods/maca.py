@@ -20,14 +20,16 @@ def maca_network(n_out, backbone, readings):
 def maca_terms(readings):
     "AFC and MI, each where its weight is not 0"
     from maca_net.training.terms import AFCLoss, MILoss
-    return [AFCLoss(readings.afc_weight, readings)]*bool(readings.afc_weight) + [MILoss(readings.mi_weight, readings)]*bool(readings.mi_weight)
+    weights = {AFCLoss: readings.afc_weight, MILoss: readings.mi_weight}
+    return [term(weight, readings) for term,weight in weights.items() if weight]
 
 # %% ../../nbs/30_methods.maca.ipynb #988a4319
 def maca_watchers(readings):
-    "What is watched where there are heads: whether their gates differ between positions"
+    "Where there are heads: the column that says whether their gates differ between positions"
     from maca_net.training.terms import GateSpread
     return [GateSpread()]*bool(readings.n_heads)
 
 # %% ../../nbs/30_methods.maca.ipynb #e0a535c1
-METHODS.register(Method('maca', 'MACA-Net: four cross-attention heads, AFC and MI', maca_network, maca_terms, maca_watchers, readings=Readings(),
+METHODS.register(Method('maca', 'MACA-Net: four cross-attention heads, AFC and MI',
+    maca_network, maca_terms, maca_watchers, readings=Readings(),
     cite='MACA-Net, the paper that this package reproduces'))

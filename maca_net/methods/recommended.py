@@ -12,6 +12,7 @@ from .base import *
 from .maca import *
 
 # %% ../../nbs/33_methods.recommended.ipynb #59c63951
-METHODS.register(Method('recommended', 'the baseline with a batch norm on its logits, trained by a recipe of its own', maca_network, maca_terms, maca_watchers,
-    readings=Readings(n_heads=0, afc_weight=0., mi_weight=0., classifier='batch_norm'), variant_of='baseline',
+METHODS.register(Method('recommended', 'the baseline with a batch norm on its logits, trained by a recipe of its own',
+    maca_network, maca_terms, maca_watchers, variant_of='baseline',
+    readings=Readings(n_heads=0, afc_weight=0., mi_weight=0., classifier='batch_norm'),
     recipe=dict(lr=.05, schedule='cosine', wd=5e-4, augment='strong', target='votes', ema=.999)))

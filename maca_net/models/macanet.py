@@ -15,7 +15,7 @@ from .heads import *
 
 # %% ../../nbs/18_models.macanet.ipynb #1bb548d4
 class ClassCenters(nn.Module):
-    "What the AFC loss learns: centres K x C and theta (eq 6: one number; `per_class`: K; `uncertainty`: two log variances)"
+    "What the AFC loss learns: centres K x C, and theta (eq 6: one number; `per_class`: K; `uncertainty`: two)"
     def __init__(self, n_out, dim, alpha='learned'):
         super().__init__()
         self.centers = nn.Parameter(torch.randn(n_out, dim))
@@ -25,18 +25,19 @@ class ClassCenters(nn.Module):
 
 # %% ../../nbs/18_models.macanet.ipynb #822ff345
 class MACANet(FaceNetwork):
-    "Backbone, cross-attention heads, fusion, classifier: B x 3 x S x S -> logits B x K; in training a dict with logits, features B x C and heads B x H x C (None without heads)"
+    "B x 3 x S x S -> logits B x K; in training also features B x C, and the outputs of the heads B x H x C"
     def __init__(self,
         n_out:int=8, # Classes
-        arch='resnet34', # 'resnet18', 'resnet34', 'resnet50', a CNN of timm, or a backbone already built
+        arch='resnet34', # A name that `create_backbone` knows, or a backbone already built
         n_heads:int=None, # Heads, >= 1, 0 for none; None: as the readings say
         readings='maca', # A `Readings`, or the name of a method that has some
-        weights=None, # None (from scratch), 'imagenet' or a torchvision weight name, or a .pth/.safetensors file
+        weights=None, # Start of the backbone: None, a name such as 'imagenet', or a file; see `load_backbone`
         stem:str='imagenet', # See `create_backbone`
         last_stride:int=2, # See `create_backbone`
         centers:bool=None, # Whether the model carries centres; None: when AFC has a weight
     ):
         super().__init__(create_backbone(arch, stem, last_stride) if isinstance(arch, str) else arch)
+        if weights is not None: self.weights_info = load_backbone(self.backbone, weights)
         r = self.readings = get_readings(readings, n_heads=n_heads, mi_weight=0. if n_heads==0 else None)
         nf = self.backbone.num_features
         dim = DIM if r.n_heads else nf
@@ -47,7 +48,6 @@ class MACANet(FaceNetwork):
         self.logits_bn = nn.BatchNorm1d(n_out) if r.classifier=='batch_norm' else nn.Identity()
         has_centers = bool(r.afc_weight) if centers is None else centers
         self.afc = ClassCenters(n_out, fused if r.centers_on=='fused' else dim, r.alpha) if has_centers else None
-        if weights is not None: self.weights_info = load_backbone(self, weights)
 
     def forward_heads(self, fmap):
         "The heads' outputs (eq 12-13), B x C x h x w -> B x H x C, None without heads"
@@ -62,7 +62,7 @@ class MACANet(FaceNetwork):
         f = self.fuse(fmap, self.forward_heads(fmap))
         return f if pre_logits else self.logits_bn(self.classifier(f))
 
-    def forward(self, x):
+    def outputs(self, x):
         with self.autocast(x):
             fmap = self.forward_features(x)
             heads = self.forward_heads(fmap)
@@ -70,22 +70,25 @@ class MACANet(FaceNetwork):
         with torch.autocast(x.device.type, enabled=False):
             fused = self.fuse(fmap, heads)
             logits = self.logits_bn(self.classifier(fused))
-        if not self.training: return logits
-        return TrainingOutputs(logits=logits, features=fused if self.readings.centers_on=='fused' else fmap.mean((2,3)), heads=heads)
-
-    @torch.no_grad()
-    def attention_maps(self, x):
-        "Where each head looks: (attention received, gate's mean), both B x H x h x w"
-        if self.heads is None: raise ValueError('this model has no attention heads')
-        was = self.training
-        self.eval()
-        try: return self.heads.maps(self.forward_features(x))
-        finally: self.train(was)
+        if not self.training: return dict(logits=logits)
+        features = fused if self.readings.centers_on=='fused' else fmap.mean((2,3))
+        return dict(logits=logits, features=features, heads=heads)
 
 # %% ../../nbs/18_models.macanet.ipynb #bb9decec
 def heads_offset(
     readings, # A `Readings`
 )->float:
-    "H ln H, by which identical heads leave every entry of the fused vector below 0 (eq 14-15); 0 where the classifier takes the vector as it is"
+    "H ln H: identical heads give a fused vector of -H ln H (eq 14-15); 0 for readings without such a constant"
     n = readings.n_heads
     return n*math.log(n) if n and readings.classifier=='centered' and readings.fusion=='log_softmax_sum' else 0.
+
+# %% ../../nbs/18_models.macanet.ipynb #fef9a167
+@patch
+def attention_maps(self:MACANet, x):
+    "Where each head looks: (attention received, gate's mean), both B x H x h x w. Raises `ValueError` without heads"
+    if self.heads is None: raise ValueError('this model has no attention heads')
+    was = self.training
+    self.eval()
+    try:
+        with torch.no_grad(): return self.heads.maps(self.forward_features(x))
+    finally: self.train(was)

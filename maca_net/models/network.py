@@ -11,23 +11,24 @@ import torch
 from torch import nn
 
 # %% ../../nbs/16_models.network.ipynb #bb1eb25f
-_UNPACK = 'in training a network of maca_net gives a dict, not logits: build the Learner with maca_learner, or add the callback ModelOutputs() to it'
+_UNPACK = ('in training a network of maca_net gives a dict, not logits: build the Learner with maca_learner, '
+           'or add the callback ModelOutputs() to it')
 
 class TrainingOutputs(dict):
-    "What a network gives in training: `logits`, `features` and more by name. Where a loss takes it for logits, the error says what to do"
+    "What a network gives in training, by name. A loss that takes it for logits gets an error that says what to do"
     def __getattr__(self, name): raise AttributeError(f'{_UNPACK} ({name!r} was asked for)')
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None): raise TypeError(_UNPACK)
 
 # %% ../../nbs/16_models.network.ipynb #d3913716
 class FaceNetwork(nn.Module):
-    "Backbone and head: B x 3 x S x S -> logits B x K; in training a dict with `logits`, `features` and what else the head gives. Subclasses define `head`"
+    "Backbone and head: B x 3 x S x S -> logits B x K, in training a dict. Subclasses define `head` or `outputs`"
     def __init__(self,
         backbone, # A module with `num_features`, see `create_backbone`
     ):
         super().__init__()
         self.backbone,self.neck = backbone,nn.Identity()
-        self.heads = None                                     # the attention heads of a network that has some
+        self.heads = self.afc = self.readings = None          # attention heads, class centres, readings, if any
         self.weights_info,self.precision = None,'fp32'
 
     def head(self, fmap)->dict:
@@ -46,14 +47,18 @@ class FaceNetwork(nn.Module):
         "bf16 where `precision` says so; an autocast from outside is left alone"
         return torch.autocast(x.device.type, torch.bfloat16) if self.precision=='bf16' else nullcontext()
 
-    def forward(self, x, *views):
-        "`views`: further views of the same faces, for methods that train on several (see `Method.views`)"
-        with self.autocast(x): fmap = self.forward_features(x)
-        with torch.autocast(x.device.type, enabled=False): out = TrainingOutputs(self.head(keep_double(fmap)))
-        if not self.training: return out['logits']
-        out.setdefault('features', fmap.float().mean((2,3)))
-        if views: out['views'] = [self(v) for v in views]
+    def outputs(self, x)->dict:
+        "All that the network says of a batch: `logits`, in training `features` B x C, and what else `head` gives"
+        with self.autocast(x): fmap = keep_double(self.forward_features(x))
+        with torch.autocast(x.device.type, enabled=False): out = self.head(fmap)
+        if self.training: out.setdefault('features', fmap.mean((2,3)))
         return out
+
+    def forward(self, x, *views):
+        "`views`: further views of the same faces; what the network says of each stands in `views` (see `Method.views`)"
+        out = self.outputs(x)
+        if not self.training: return out['logits']
+        return TrainingOutputs(out, views=[self(v) for v in views]) if views else TrainingOutputs(out)
 
 # %% ../../nbs/16_models.network.ipynb #e9c38c36
 def keep_double(x):

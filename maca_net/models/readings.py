@@ -12,12 +12,15 @@ from ..core import *
 from ..options import *
 
 # %% ../../nbs/13_models.readings.ipynb #95012e54
-CHOICES = dict(spatial=('self_attention', 'sum_map'), gate=('sigmoid', 'none'), pooling=('avg_max', 'avg'), branches=('parallel', 'sequential'),
-    fusion=('log_softmax_sum', 'softmax_weighted', 'mean', 'concat'), classifier=('centered', 'linear', 'batch_norm'), inter=('none', 'center_var', 'margin'),
+CHOICES = dict(
+    spatial=('self_attention', 'sum_map'), gate=('sigmoid', 'none'), pooling=('avg_max', 'avg'),
+    branches=('parallel', 'sequential'), fusion=('log_softmax_sum', 'softmax_weighted', 'mean', 'concat'),
+    classifier=('centered', 'linear', 'batch_norm'), inter=('none', 'center_var', 'margin'),
     centers_init=('class_means', 'normal'), centers_rule=('sgd', 'wen'), centers_on=('backbone', 'fused'),
-    mi=('head_cov_diag', 'batch_cov_diag', 'head_variance', 'decorrelation', 'total_correlation'), mi_on=('heads', 'log_softmax'))
+    mi=('head_cov_diag', 'batch_cov_diag', 'head_variance', 'decorrelation', 'total_correlation'),
+    mi_on=('heads', 'log_softmax'))
 ALPHAS = ('learned', 'per_class', 'uncertainty')
-OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on')       # without effect in a network without heads
+OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on')    # without heads: no effect
 
 # %% ../../nbs/13_models.readings.ipynb #95488612
 @dataclass(frozen=True)
@@ -44,17 +47,21 @@ class Readings:
 
     def __post_init__(self):
         for k,ok in CHOICES.items(): check_choice(k, getattr(self, k), ok)
-        if isinstance(self.alpha, str) and self.alpha not in ALPHAS or not isinstance(self.alpha, str) and not 0<=self.alpha<=1:
+        if not (self.alpha in ALPHAS if isinstance(self.alpha, str) else 0<=self.alpha<=1):
             raise ValueError(f'alpha is {", ".join(ALPHAS)} or a number in 0..1, not {self.alpha!r}')
-        if self.n_heads!=int(self.n_heads) or self.n_heads<0: raise ValueError(f'n_heads is a whole number >= 0, not {self.n_heads!r}')
+        if self.n_heads!=int(self.n_heads) or self.n_heads<0:
+            raise ValueError(f'n_heads is a whole number >= 0, not {self.n_heads!r}')
         for k in ('afc_weight', 'mi_weight'):
             if not getattr(self, k)>=0: raise ValueError(f'{k} is a weight >= 0, not {getattr(self, k)!r}')
         if self.inter=='margin' and self.centers_rule=='wen':
-            raise ValueError("inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: choose sgd, or another inter")
-        if self.mi_weight and not self.n_heads: raise ValueError('mi_weight > 0 asks for the MI loss, which needs heads: set n_heads, or mi_weight=0')
+            raise ValueError(
+                "inter='margin' moves the centres by its gradient, which centers_rule='wen' does not take: "
+                'choose sgd, or another inter')
+        if self.mi_weight and not self.n_heads:
+            raise ValueError('mi_weight > 0 asks for the MI loss, which needs heads: set n_heads, or mi_weight=0')
 
 # %% ../../nbs/13_models.readings.ipynb #72f21f15
-OLD_NAMES = dict(a='afc_weight', u='mi_weight')             # the paper's symbols, by which readings were called up to version 0.1
+OLD_NAMES = dict(a='afc_weight', u='mi_weight')             # the paper's symbols, and the names up to version 0.1
 
 def change_readings(
     readings, # A dataclass: `Readings`, or what another method reads
@@ -64,7 +71,8 @@ def change_readings(
     changes = {OLD_NAMES.get(k, k): v for k,v in changes.items() if v is not None}
     known = [f.name for f in fields(readings)]
     if odd := sorted(set(changes)-set(known)):
-        raise ValueError(f'{odd[0]!r} is no reading{did_you_mean(odd[0], known)}: readings are {", ".join(known) or "none here"}')
+        hint,there = did_you_mean(odd[0], known),', '.join(known) or 'none here'
+        raise ValueError(f'{odd[0]!r} is no reading{hint}: readings are {there}')
     return replace(readings, **changes)
 
 # %% ../../nbs/13_models.readings.ipynb #b86289e1
@@ -73,8 +81,7 @@ def get_readings(
     **changes, # Fields to change; None keeps what is there
 ): # A `Readings`, or what the method reads
     "The readings of a method, with single ones changed"
-    r = change_readings(METHODS[method].readings if isinstance(method, str) else method, **changes)
-    return r
+    return change_readings(METHODS[method].readings if isinstance(method, str) else method, **changes)
 
 # %% ../../nbs/13_models.readings.ipynb #f296b455
 def parse_readings(
@@ -87,9 +94,12 @@ def parse_readings(
         k,eq,v = (o.strip() for o in part.partition('='))
         k = OLD_NAMES.get(k, k)
         if not eq or k not in kinds:
-            raise ValueError(f'{part!r} is no reading{did_you_mean(k, kinds)}: write e.g. fusion=mean,alpha=.5; readings are {", ".join(kinds) or "none here"}')
+            hint,there = did_you_mean(k, kinds),', '.join(kinds) or 'none here'
+            raise ValueError(f'{part!r} is no reading{hint}: write e.g. fusion=mean,alpha=.5; readings are {there}')
         try: out[k] = _parsed(v, kinds[k], k)
-        except (ValueError, KeyError): raise ValueError(f'{k} does not take {v!r}: it is a {kinds[k].__name__}, {getattr(readings, k)!r} by default') from None
+        except (ValueError, KeyError):
+            usual = getattr(readings, k)
+            raise ValueError(f'{k} does not take {v!r}: it is a {kinds[k].__name__}, {usual!r} by default') from None
     return out
 
 def _parsed(text, kind, name):
@@ -106,6 +116,7 @@ def resolve_readings(
     "A method's readings with all changes made, and without what has no effect. Without heads there is no MI loss"
     if changes is not None and not isinstance(changes, (str, dict)): readings,changes = changes,None
     changes = parse_readings(changes, readings) if isinstance(changes, str) else dict(changes or {})
-    changes |= {k: v for k,v in dict(n_heads=n_heads, afc_weight=afc_weight, mi_weight=mi_weight).items() if v is not None}
+    own = dict(n_heads=n_heads, afc_weight=afc_weight, mi_weight=mi_weight)
+    changes |= {k: v for k,v in own.items() if v is not None}
     if changes.get('n_heads')==0: changes.setdefault('mi_weight', 0.)
     return change_readings(readings, **changes)
