@@ -28,7 +28,8 @@ class Experiment:
         known = {f.name for f in fields(RunConfig)}
         for label,opts in self.cells.items():
             if odd := sorted(set(opts)-known):
-                raise ValueError(f'{self.name}, cell {label!r}: {odd} are no options of RunConfig{did_you_mean(odd[0], known)}')
+                hint = did_you_mean(odd[0], known)
+                raise ValueError(f'{self.name}, cell {label!r}: {odd} are no options of RunConfig{hint}')
 
 # %% ../../nbs/60_lab.experiments.ipynb #e0000002
 EXPERIMENTS = Registry('experiment')
@@ -57,25 +58,30 @@ def _one_at_a_time():
 _RECIPE = dict(lr=.05, target='votes', ema=.999)
 _CHOICES = {
     'lr .05, votes, EMA': _RECIPE, 'lr .05, votes, EMA, batch norm': dict(**_BATCH_NORM, **_RECIPE),
-    'lr .05': dict(lr=.05), 'votes': dict(target='votes'), 'EMA': dict(ema=.999), 'label smoothing': dict(label_smoothing=.1),
+    'lr .05': dict(lr=.05), 'votes': dict(target='votes'), 'EMA': dict(ema=.999),
+    'label smoothing': dict(label_smoothing=.1),
     'balanced': dict(balance='sampling'), 'lr .05, votes': dict(lr=.05, target='votes'),
-    'augmentation of the paper': dict(augment='paper'), 'weight decay of the paper': dict(wd=1e-4), 'lr .01': dict(lr=.01)}
+    'augmentation of the paper': dict(augment='paper'), 'weight decay of the paper': dict(wd=1e-4),
+    'lr .01': dict(lr=.01)}
 
 def _candidates():
     "Cells: training choices and ways to join the heads, alone and together"
     joined = dict(_MACA, readings='fusion=mean,classifier=batch_norm')
     def more(reading): return dict(joined, readings=f'{joined["readings"]},{reading}')
-    return {'baseline': _BASELINE, 'maca': _MACA, **{f'baseline, {l}': dict(_BASELINE, **o) for l,o in _CHOICES.items()},
+    return {'baseline': _BASELINE, 'maca': _MACA, **{f'baseline, {l}': dict(_BASELINE, **o)
+        for l,o in _CHOICES.items()},
         'maca, lr .01': dict(_MACA, lr=.01), 'maca, lr .05, votes, EMA': dict(_MACA, **_RECIPE),
         'mean of heads': dict(joined, afc_weight=0., mi_weight=0.),
         'mean of heads, lr .05, votes, EMA': dict(joined, afc_weight=0., mi_weight=0., **_RECIPE),
         'mean of decorrelated heads, lr .05, votes, EMA': dict(more('mi=decorrelation'), afc_weight=0., **_RECIPE),
-        'AFC between centres, mean of heads, lr .05, votes, EMA': dict(more('inter=center_var'), mi_weight=0., **_RECIPE)}
+        'AFC between centres, mean of heads, lr .05, votes, EMA': dict(more('inter=center_var'), mi_weight=0.,
+        **_RECIPE)}
 
 # %% ../../nbs/60_lab.experiments.ipynb #f8e05c02
 def _sizes():
     "Cells: image sizes and strides for `recommended`, at two of them also without the batch norm on its logits"
-    shapes = {'64 px, last stride 1': dict(size=64, last_stride=1), **{f'{px} px': dict(size=px, last_stride=2) for px in (64, 96, 128)}}
+    shapes = {'64 px, last stride 1': dict(size=64, last_stride=1),
+        **{f'{px} px': dict(size=px, last_stride=2) for px in (64, 96, 128)}}
     bare = {f'{l}, no batch norm': dict(method='recommended', readings='classifier=centered', **shapes[l])
         for l in ('64 px, last stride 1', '96 px')}
     return {**{l: dict(method='recommended', **s) for l,s in shapes.items()}, **bare}
@@ -85,12 +91,14 @@ def _map_sizes():
     "Cells: three sizes of the last map, without and with heads"
     shapes = {'usual': dict(stem='imagenet', last_stride=2), 'last stride 1': dict(stem='imagenet', last_stride=1),
         'no pooling, last stride 1': dict(stem='no_pool', last_stride=1)}
-    return {f'{l}, {shape}': dict(p, **o) for shape,o in shapes.items() for l,p in (('baseline', _BASELINE), ('MHCA without MI', _HEADS))}
+    return {f'{l}, {shape}': dict(p, **o) for shape,o in shapes.items() for l,
+        p in (('baseline', _BASELINE), ('MHCA without MI', _HEADS))}
 
 def _classifiers():
     "Cells: three networks, each with both classifiers"
     networks = {'baseline': _BASELINE, 'MHCA without MI': _HEADS, 'AFC + MHCA': _MACA}
-    return {f'{l}{end}': dict(p, **o) for end,o in (('', {}), (', batch norm', _BATCH_NORM)) for l,p in networks.items()}
+    return {f'{l}{end}': dict(p, **o) for end,o in (('', {}), (', batch norm', _BATCH_NORM)) for l,
+        p in networks.items()}
 
 def _weights(symbol, key, values, **kw): return {f'{symbol} = {v:g}': {key: v, **kw} for v in values}
 
@@ -99,18 +107,24 @@ for _name,_about,_cells in (
     ('table1', 'Table 1: AFC x MHCA x MI, the five rows of the paper and the one it leaves out (MI needs heads)', {
         'baseline': _BASELINE, 'AFC': dict(_BASELINE, afc_weight=1.), 'MHCA without MI': _HEADS,
         'MHCA': dict(_MACA, afc_weight=0.), 'AFC + MHCA without MI': dict(_MACA, mi_weight=0.), 'AFC + MHCA': _MACA}),
-    ('fig4', 'Figure 4: the weight a of AFC, without heads', _weights('a', 'afc_weight', (0., .01, .1, .5, 1., 2., 5.), **_BASELINE)),
-    ('fig5', 'Figure 5: the weight u of MI, with a = 1', _weights('u', 'mi_weight', (0., .01, .1, .5, 1., 2., 5.), **_MACA)),
-    ('fig6', 'Figure 6: the number of heads', {f'{h} heads' if h>1 else '1 head': dict(_MACA, n_heads=h) for h in range(1, 9)}),
+    ('fig4', 'Figure 4: the weight a of AFC, without heads',
+        _weights('a', 'afc_weight', (0., .01, .1, .5, 1., 2., 5.), **_BASELINE)),
+    ('fig5', 'Figure 5: the weight u of MI, with a = 1',
+        _weights('u', 'mi_weight', (0., .01, .1, .5, 1., 2., 5.), **_MACA)),
+    ('fig6', 'Figure 6: the number of heads', {f'{h} heads' if h>1 else '1 head': dict(_MACA,
+        n_heads=h) for h in range(1, 9)}),
     ('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {
         'baseline': dict(_BASELINE, arch='resnet18'), 'AFC': dict(_BASELINE, arch='resnet18', afc_weight=1.)}),
     ('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', _map_sizes()),
-    ('sizes', 'What a larger image gives recommended, what it costs, and what the batch norm on its logits adds', _sizes()),
+    ('sizes', 'What a larger image gives recommended, what it costs, and what the batch norm on its logits adds',
+        _sizes()),
     ('table2', 'Table 2, as far as its methods are here: the baseline, DAN, MACA-Net, and what we recommend', {
-        'baseline': _BASELINE, 'DAN': dict(method='dan'), 'MACA-Net': _MACA, 'recommended': dict(method='recommended')}),
+        'baseline': _BASELINE, 'DAN': dict(method='dan'), 'MACA-Net': _MACA,
+        'recommended': dict(method='recommended')}),
     ('candidates', 'Choices that may belong into the method recommended; needs FERPlus, for its votes', _candidates()),
     ('readings', 'Every reading of an unclear equation, one at a time, in MACA-Net', _one_at_a_time()),
-    ('classifier', 'The classifier, which the paper does not describe: as it is, and with a batch norm on its logits', _classifiers()),
+    ('classifier', 'The classifier, which the paper does not describe: as it is, and with a batch norm on its logits',
+        _classifiers()),
 ): EXPERIMENTS.register(Experiment(_name, _about, _cells))
 
 # %% ../../nbs/60_lab.experiments.ipynb #c6ebd924
@@ -130,12 +144,13 @@ def scale_config(
 # %% ../../nbs/60_lab.experiments.ipynb #2c5e27ac
 _DEFAULTS = {**{f.name: f.default for f in fields(RunConfig)}, **PAPER_RECIPE}
 # Options that `scale_text` names in words of their own, or that are no part of a scale
-_IN_WORDS = ('data', 'path', 'rule', 'method', 'arch', 'weights', 'size', 'epochs', 'bs', 'accumulate', 'seed', 'device', 'pixel_baseline')
+_IN_WORDS = ('data', 'path', 'rule', 'method', 'arch', 'weights', 'size', 'epochs', 'bs', 'accumulate', 'seed',
+    'device', 'pixel_baseline')
 
 def kept_recipe(
     opts:dict, # Options of a cell
 )->dict:
-    "The recipe by which the cell's method is trained at any scale; empty for a method that is trained as the scale says"
+    "The recipe that the cell's method keeps at any scale; empty for a method that is trained as the scale says"
     m = METHODS[opts['method']] if 'method' in opts else None
     return m.recipe if m and m.variant_of else {}
 
@@ -144,14 +159,15 @@ def scale_text(
     base:RunConfig, # The options that all runs of a study share
     experiment:Experiment=None, # What is run at the scale: options that all cells set are left out or taken from them
 )->str:
-    "A scale in words: the data, the size of the work, other options that are not at their default, and recipes of the methods' own"
+    "A scale in words: data, size of the work, other options that are not at their default, recipes of the methods' own"
     cells = list(experiment.cells.values()) if experiment else [{}]
     set_by_all = set.intersection(*({*c, *kept_recipe(c)} for c in cells))
     alike = {k: cells[0][k] for k in set_by_all if k in cells[0] and len({c.get(k) for c in cells})==1}
     base = replace(base, **alike)
     rule = f' ({base.rule})' if DATASETS[base.data].needs('rule') else ''
     name = scale_name(base)
-    if len({c.get('size') for c in cells})>1: name = name.replace(f', {base.size} px', '')        # every cell has its own size
+    # every cell has its own size
+    if len({c.get('size') for c in cells})>1: name = name.replace(f', {base.size} px', '')
     parts = [f'{base.data}{rule}: {name}', _changed_options(base, set_by_all), *_recipes_in_words(cells)]
     return '; '.join(p for p in parts if p)
 
@@ -174,7 +190,7 @@ def _name_and_hash(file, size, mtime): return f'{Path(file).name}:{sha256(file)[
 def identity_options(
     cfg:RunConfig, # A run
 )->dict:
-    "The options that say what a run is. A folder of one's own counts by its name, a file of weights or labels by its content"
+    "The options that say what a run is. A folder of one's own counts by its name, a file by its content"
     d = {k: v for k,v in asdict(cfg).items() if k not in _PLACE_OPTIONS}
     for k in ('weights', 'labels'):
         if not d[k] or not Path(d[k]).is_file(): continue
@@ -190,7 +206,8 @@ def canonical(
     name = METHODS[cfg.method].variant_of or cfg.method
     was,own = asdict(METHODS[name].readings),{}
     changed = {k: v for k,v in asdict(cfg.get_readings()).items() if v!=was[k]}
-    if isinstance(METHODS[name].readings, Readings): own = {k: changed.pop(k, None) for k in ('n_heads', 'afc_weight', 'mi_weight')}
+    if isinstance(METHODS[name].readings, Readings):
+        own = {k: changed.pop(k, None) for k in ('n_heads', 'afc_weight', 'mi_weight')}
     return replace(cfg, method=name, **own, readings=','.join(f'{k}={v}' for k,v in changed.items()) or None)
 
 # %% ../../nbs/60_lab.experiments.ipynb #22ed96f0
@@ -218,7 +235,8 @@ def cell_config(
 )->RunConfig: # `canonical`
     "The run of a cell. A method that is a variant of another by its recipe is trained by this recipe at any scale"
     own = dict.fromkeys(kept_recipe(opts))
-    if own: own.update(step=_DEFAULTS['step'], warmup=_DEFAULTS['warmup'])          # options of a schedule; the recipe has its own schedule
+    # options of a schedule; the recipe has its own schedule
+    if own: own.update(step=_DEFAULTS['step'], warmup=_DEFAULTS['warmup'])
     return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
 
 def seed_list(
@@ -234,4 +252,5 @@ def plan(
     seeds=3, # A number of seeds, or a list of them
 )->list: # (label, `RunConfig`) of every run, seed by seed
     "The runs of an experiment, in the order in which they are run"
-    return [(label, cell_config(base or RunConfig(), opts, s)) for s in seed_list(seeds) for label,opts in experiment.cells.items()]
+    return [(label, cell_config(base or RunConfig(), opts, s)) for s in seed_list(seeds) for label,
+        opts in experiment.cells.items()]

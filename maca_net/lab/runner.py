@@ -34,21 +34,26 @@ def run_one(
     except Timeout: print(f'{key} is held by another process')
 
 # %% ../../nbs/62_lab.runner.ipynb #ad5284b6
-_KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class',
-    'confusion', 'clusters', 'heads', 'label_list', 'images', 'best_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops',
+_KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
+'seen_in_train', 'labels', 'per_class',
+    'confusion', 'clusters', 'heads', 'label_list', 'images', 'best_epoch', 'parameters', 'hardware', 'hours',
+    'train_images_per_s', 'peak_mb', 'flops',
     'precision', 'scale', 'code')
 
 def _row(store, key, cfg):
     "(row, predictions) of a run, which is trained first where it has not been"
     row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), readings_all=asdict(cfg.get_readings()),
-        hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(), code=code_version(), error=None)
+        hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
+        code=code_version(), error=None)
     out = store.work(key)
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)
-    except FloatingPointError as e: return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None      # the run diverged
+    # the run diverged
+    except FloatingPointError as e: return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None
     res = upgrade_scores(read_object(out/'metrics.json'))
     kept = {k: res[k] for k in _KEEP if k in res}
-    row = dict(row, **kept, history=_history(out, res.get('terms', ())), weights_info=res['weights'], last_accuracy=res['last']['accuracy'], finished=utc_now())
+    row = dict(row, **kept, history=_history(out, res.get('terms', ())), weights_info=res['weights'],
+        last_accuracy=res['last']['accuracy'], finished=utc_now())
     return row,dict(read_arrays(out/'valid_predictions.npz'), names=_valid_names(out))
 
 def _valid_names(out): return np.array((out/'valid_names.txt').read_text(**NAMES).split('\n')[:-1])
@@ -74,7 +79,8 @@ class Workers:
     ):
         self.store,self.free,self.procs,self.stopped = store,list(islice(cycle(devices or [None]), n)),set(),False
         self.env = {**os.environ, 'MPLBACKEND': 'Agg'}
-        if n>1: self.env['OMP_NUM_THREADS'] = str(max(1, torch.get_num_threads()//n))             # otherwise each takes every core
+        # otherwise each takes every core
+        if n>1: self.env['OMP_NUM_THREADS'] = str(max(1, torch.get_num_threads()//n))
 
     def stop(self):
         self.stopped = True
@@ -92,7 +98,8 @@ class Workers:
         log = self.store.log(key)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, 'a', encoding='utf-8') as f:
-            p = subprocess.Popen([sys.executable, '-c', _WORKER, str(self.store.path), json.dumps(config)], stdin=subprocess.PIPE, stdout=f, stderr=subprocess.STDOUT, env=self.env)
+            p = subprocess.Popen([sys.executable, '-c', _WORKER, str(self.store.path), json.dumps(config)],
+                stdin=subprocess.PIPE, stdout=f, stderr=subprocess.STDOUT, env=self.env)
             self.procs.add(p)
             if self.stopped: p.terminate()
             try: return p.wait()
@@ -100,13 +107,16 @@ class Workers:
                 self.procs.discard(p)
                 p.stdin.close()
 
-    def _reason(self, label, seed, key, code):
-        "Why a run ended without a result: the last line of its log"
-        log = self.store.log(key)
-        lines = [l for l in log.read_text(encoding='utf-8', errors='replace').splitlines() if l.strip()]
-        why = lines[-1] if lines else f'exit status {code}'
-        if code>0 and not self.store.work(key).exists(): raise ValueError(f'{label}, seed {seed}: {re.sub("^[A-Za-z.]+Error: ", "", why)} (see {log})')
-        return f'{why} (exit status {code}, see {log})'
+# %% ../../nbs/62_lab.runner.ipynb #r0000017
+@patch
+def _reason(self:Workers, label, seed, key, code):
+    "Why a run ended without a result: the last line of its log"
+    log = self.store.log(key)
+    lines = [l for l in log.read_text(encoding='utf-8', errors='replace').splitlines() if l.strip()]
+    why = lines[-1] if lines else f'exit status {code}'
+    if code>0 and not self.store.work(key).exists():
+        raise ValueError(f'{label}, seed {seed}: {re.sub("^[A-Za-z.]+Error: ", "", why)} (see {log})')
+    return f'{why} (exit status {code}, see {log})'
 
 # %% ../../nbs/62_lab.runner.ipynb #233132b7
 def status(
@@ -114,18 +124,20 @@ def status(
     store, # Path of the store
     base:RunConfig=None, # The scale
     seeds=3, # A number of seeds, or a list of them
-)->pd.DataFrame: # label, seed, state (done, failed, running, interrupted, to do), share done, accuracy, hours, hardware, key
-    "Where each run of an experiment stands"
+)->pd.DataFrame: # label, seed, state, share done, accuracy, hours, hardware, key
+    "Where each run of an experiment stands: done, failed, running, interrupted or to do"
     store = Store(store)
     runs = plan(get_experiment(experiment), base, seeds)
-    return pd.DataFrame([(label, cfg.seed, *_state(store, run_key(cfg), cfg.epochs), run_key(cfg)) for label,cfg in runs],
+    return pd.DataFrame([(label, cfg.seed, *_state(store, run_key(cfg), cfg.epochs), run_key(cfg)) for label,
+    cfg in runs],
         columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key'])
 
 def _state(store, key, epochs):
     "(state, share done, accuracy, hours, hardware) of a run"
     if store.has(key):
         r = store.row(key)
-        return 'failed' if r.get('error') else 'done',1.,r.get('accuracy', np.nan),r.get('hours', np.nan),r.get('hardware')
+        return 'failed' if r.get('error') else 'done',1.,r.get('accuracy', np.nan),r.get('hours',
+            np.nan),r.get('hardware')
     work = store.work(key)
     state = 'running' if store.is_running(key) else 'interrupted' if (work/'checkpoint.pt').exists() else 'to do'
     share = len(pd.read_csv(work/'history.csv'))/epochs if (work/'history.csv').is_file() else 0.
@@ -138,17 +150,18 @@ def hours_left(
     hardware:str=None, # Count only hours on this hardware; None: on any
 )->float: # NaN before the first run is done
     "The time that the rest of a study will take, at the mean of the runs of the same cell, or else of all cells"
-    hours = table.hours.where(table.hardware==hardware) if isinstance(hardware, str) else table.hours          # pandas makes NaN of None
+    # pandas makes NaN of None
+    hours = table.hours.where(table.hardware==hardware) if isinstance(hardware, str) else table.hours
     own = hours.groupby(table.label).transform('mean').fillna(hours.mean())
     return (own*(1-table.share)).sum(min_count=1)/workers
 
 # %% ../../nbs/62_lab.runner.ipynb #6f01e4e7
 def _check_images(store, cfgs):
-    "Raises `ValueError` where a folder of one's own is not the folder of the runs in the store: a key holds its name only"
+    "Raises `ValueError` for a folder that only has the name of the folder of the runs in the store"
     if not cfgs or not DATASETS[cfgs[0].data].own: return
     made = {store.row(k).get('images') for k in map(run_key, cfgs) if store.has(k)} - {None}
     if made and made!={fingerprint(read_data(cfgs[0]))}:
-        raise ValueError(f'{cfgs[0].path}: its images or labels are not those of the runs in {store.path}: choose another --store')
+        raise ValueError(f'{cfgs[0].path}: not the images of the runs in {store.path}: choose another --store')
 
 # %% ../../nbs/62_lab.runner.ipynb #8a343431
 def set_failed_aside(
@@ -164,7 +177,8 @@ def set_failed_aside(
             to = store.path/'failed'/f'{k}-{store.row(k)["finished"].replace(":", "")}.json'
             to.parent.mkdir(exist_ok=True)
             if store.work(k).exists(): os.replace(store.work(k), to.with_suffix(''))
-            os.replace(store.row_file(k), to)                            # last: until then the run is still to be set aside
+            # last: until then the run is still to be set aside
+            os.replace(store.row_file(k), to)
 
 # %% ../../nbs/62_lab.runner.ipynb #r0000007
 def _progress_line(store, table, label, seed, why, workers):
@@ -190,7 +204,7 @@ def run_experiment(
     retry:bool=False, # Run again what failed
     say=noop, # Called with a line for each run
 )->pd.DataFrame: # See `status`
-    "Run what is missing of an experiment. A call that is stopped can be repeated: it goes on. Raises `ValueError` where a run cannot begin"
+    "Run what is missing of an experiment; a second call goes on. Raises `ValueError` where a run cannot begin"
     exp,base,seeds,store = get_experiment(experiment),base or RunConfig(),seed_list(seeds),Store(store)
     if workers<1: raise ValueError(f'workers is at least 1, not {workers}')
     todo = plan(exp, base, seeds)
@@ -205,12 +219,14 @@ def run_experiment(
         if work.stopped or store.has(key): return
         if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is at it')
         why = work(label, cfg)
-        if not work.stopped: say(_progress_line(store, status(exp, store.path, base, seeds), label, cfg.seed, why, workers))
+        if not work.stopped:
+            say(_progress_line(store, status(exp, store.path, base, seeds), label, cfg.seed, why, workers))
     pool = ThreadPoolExecutor(workers)
     try: list(pool.map(run, todo))
     except BaseException as e:
         work.stop()
-        if new_study and isinstance(e, ValueError) and _not_begun(store, keys): new_study.unlink()       # nothing was begun: nothing is missing
+        # nothing was begun: nothing is missing
+        if new_study and isinstance(e, ValueError) and _not_begun(store, keys): new_study.unlink()
         raise
     finally: pool.shutdown(cancel_futures=True)
     return status(exp, store.path, base, seeds)

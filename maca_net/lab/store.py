@@ -23,11 +23,14 @@ MAX_JSON = 2**24       # bytes of a JSON file; a row has about 6,000
 def read_object(
     f:Path, # A JSON file
 )->dict:
-    "The object in a JSON file. Raises `ValueError`, naming the file, where the file is damaged, too large, or holds no object"
-    if f.stat().st_size>MAX_JSON: raise ValueError(f'{f} has {f.stat().st_size:,} bytes, more than any file of a store: remove it')
+    "The object in a JSON file. Raises `ValueError`, naming the file, where it is damaged, too large, or no object"
+    if f.stat().st_size>MAX_JSON:
+        raise ValueError(f'{f} has {f.stat().st_size:,} bytes, more than any file of a store: remove it')
     try: d = json.loads(f.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as e: raise ValueError(f'{f} is damaged ({first_line(e)}): {_advice(f)}') from None
-    if not isinstance(d, dict): raise ValueError(f'{f} is damaged (a {type(d).__name__} in place of an object): {_advice(f)}')
+    except (ValueError, RecursionError) as e:
+        raise ValueError(f'{f} is damaged ({first_line(e)}): {_advice(f)}') from None
+    if not isinstance(d, dict):
+        raise ValueError(f'{f} is damaged (a {type(d).__name__} in place of an object): {_advice(f)}')
     return d
 
 def _advice(f): return 'remove it, and its run is done again' if f.parent.name=='rows' else 'remove it'
@@ -44,9 +47,11 @@ _KINDS = {
     'a number': _is_number,
     'a whole number, at least 0': lambda v: isinstance(v, int) and not isinstance(v, bool) and v>=0,
     'numbers by name': _is_table,
-    'lists of numbers by name': lambda v: isinstance(v, dict) and all(isinstance(o, list) and _all(_is_number, o) for o in v.values()),
-    'a list of names': lambda v: isinstance(v, list) and all(map(_is_text, v)) or _is_text(v),      # the option `labels` is a file
-    'a list of lists of numbers': lambda v: isinstance(v, list) and all(isinstance(o, list) and _all(_is_number, o) for o in v)}
+    'lists of numbers by name': lambda v: isinstance(v,
+    dict) and all(isinstance(o, list) and _all(_is_number, o) for o in v.values()),
+    'a list of names': lambda v: isinstance(v, list) and all(map(_is_text, v)) or _is_text(v),    # or a file
+    'a list of lists of numbers': lambda v: isinstance(v,
+    list) and all(isinstance(o, list) and _all(_is_number, o) for o in v)}
 
 def check_kinds(
     f:Path, # The file, for the message
@@ -60,8 +65,10 @@ def check_kinds(
 
 # %% ../../nbs/61_lab.store.ipynb #e1000005
 _ROW = {
-    **dict.fromkeys(('key', 'finished', 'error', 'hardware', 'code', 'images', 'scale', 'machine', 'data', 'arch', 'method'), 'text'),
-    **dict.fromkeys(('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'last_accuracy', 'ece'), 'a share in 0..1'),
+    **dict.fromkeys(('key', 'finished', 'error', 'hardware', 'code', 'images', 'scale', 'machine', 'data', 'arch',
+    'method'), 'text'),
+    **dict.fromkeys(('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'last_accuracy', 'ece'),
+    'a share in 0..1'),
     **dict.fromkeys(('nll', 'votes_kl', 'hours', 'train_images_per_s', 'peak_mb', 'flops', 'parameters'), 'a number'),
     **dict.fromkeys(('n', 'seen_in_train', 'best_epoch', 'seed', 'size', 'epochs', 'bs'), 'a whole number, at least 0'),
     **dict.fromkeys(('per_class', 'flip', 'clusters', 'heads'), 'numbers by name'),
@@ -70,11 +77,13 @@ _ROW = {
 def read_row(
     f:Path, # rows/KEY.json or test/KEY.json of a store
 )->dict:
-    "A row of any version, in today's words. Raises `ValueError`, naming the file, where the file is damaged or has the name of another run"
+    "A row of any version, in today's words. Raises `ValueError`, naming the file, where it is damaged or misnamed"
     row = upgrade_scores(read_object(f))
     check_kinds(f, row, _ROW)
-    if row.get('key')!=f.stem: raise ValueError(f'{f} is damaged (its key is {reprlib.repr(row.get("key"))}): {_advice(f)}')
-    if f.parent.name=='rows' and row.get('finished') is None: raise ValueError(f'{f} is damaged (it does not say when the run finished): {_advice(f)}')
+    if row.get('key')!=f.stem:
+        raise ValueError(f'{f} is damaged (its key is {reprlib.repr(row.get("key"))}): {_advice(f)}')
+    if f.parent.name=='rows' and row.get('finished') is None:
+        raise ValueError(f'{f} is damaged (it does not say when the run finished): {_advice(f)}')
     return row
 
 # %% ../../nbs/61_lab.store.ipynb #e1000008
@@ -85,7 +94,8 @@ def _header(z, info):
     with z.open(info) as o:
         version = np.lib.format.read_magic(o)
         if version not in ((1, 0), (2, 0)): raise ValueError(f'{info.filename} has a format that is not known')
-        shape,_,dtype = (np.lib.format.read_array_header_1_0 if version==(1, 0) else np.lib.format.read_array_header_2_0)(o)
+        shape,_,dtype = (np.lib.format.read_array_header_1_0 if version==(1,
+            0) else np.lib.format.read_array_header_2_0)(o)
     if dtype.hasobject: raise ValueError(f'{info.filename} holds pickled objects')
     if math.prod(shape)*dtype.itemsize>info.file_size: raise ValueError(f'{info.filename} is cut off')
     return shape,dtype
@@ -93,39 +103,44 @@ def _header(z, info):
 def read_arrays(
     f:Path, # An npz
 )->dict: # Name -> array
-    "The arrays of an npz, without pickle. Raises `ValueError`, naming the file, where it is damaged, too large, or holds objects"
+    "The arrays of an npz, without pickle. Raises `ValueError` for a file that is damaged, too large, or holds objects"
     try:
         with zipfile.ZipFile(f) as z:
             size = sum(info.file_size for info in z.infolist())
             if size>MAX_ARRAYS: raise ValueError(f'{size:,} bytes, more than the limit of {MAX_ARRAYS:,}')
             for info in z.infolist(): _header(z, info)
         with np.load(f, allow_pickle=False) as z: return {k: z[k] for k in z.files}
-    except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as e:
+    except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, NotImplementedError,
+            zipfile.BadZipFile, zlib.error) as e:
         raise ValueError(f'{f} is damaged ({first_line(e)}): remove it') from None
 
 # %% ../../nbs/61_lab.store.ipynb #e1000009
-_SHAPES = dict(names='n', target='n', probs='nk', last_probs='nk', flip_probs='nk', votes='nk', seen='n', tsne='m2', tsne_of='m')
+_SHAPES = dict(names='n', target='n', probs='nk', last_probs='nk', flip_probs='nk', votes='nk', seen='n', tsne='m2',
+    tsne_of='m')
 _DTYPES = dict(names='U', target='iu', seen='b', tsne_of='iu')            # others are of floats
 
 def read_predictions(
     f:Path, # predictions/KEY.npz or test/KEY.npz of a store
 )->dict: # Name -> array
-    "Predictions of n images and k classes, t-SNE of m of them. Raises `ValueError`, naming the file, for arrays that do not fit together"
+    "Predictions of n images and k classes, t-SNE of m images. Raises `ValueError` for arrays that do not fit together"
     p = read_arrays(f)
     def damaged(why): return ValueError(f'{f} is damaged ({why}): remove it')
-    if missing := [k for k in ('names', 'target', 'probs') if k not in p]: raise damaged(f'without {", ".join(missing)}')
+    if missing := [k for k in ('names', 'target', 'probs') if k not in p]:
+        raise damaged(f'without {", ".join(missing)}')
     lengths = {'2': 2}
     for k,axes in _SHAPES.items():
         if k not in p: continue
         if p[k].dtype.kind not in _DTYPES.get(k, 'f'): raise damaged(f'{k} is of {p[k].dtype}')
-        if p[k].ndim!=len(axes) or any(lengths.setdefault(a, s)!=s for a,s in zip(axes, p[k].shape)): raise damaged(f'{k} has the shape {p[k].shape}')
+        if p[k].ndim!=len(axes) or any(lengths.setdefault(a, s)!=s for a,s in zip(axes, p[k].shape)):
+            raise damaged(f'{k} has the shape {p[k].shape}')
     for k,end in (('target', lengths.get('k', 0)), ('tsne_of', lengths['n'])):
         if k in p and p[k].size and not 0<=p[k].min()<=p[k].max()<end: raise damaged(f'{k} is not in 0..{end-1}')
     if not np.isfinite(p['probs']).all(): raise damaged('probs holds NaN')
     return p
 
 # %% ../../nbs/61_lab.store.ipynb #54f69924
-def _files(folder, ext): return sorted(f for f in folder.glob(f'*.{ext}') if f.is_file() and not f.name.startswith('.'))     # hidden: a crash left it half-written
+# hidden: a crash left it half-written
+def _files(folder, ext): return sorted(f for f in folder.glob(f'*.{ext}') if f.is_file() and not f.name.startswith('.'))
 def utc_now()->str: return datetime.now(timezone.utc).isoformat(timespec='seconds')
 
 class Store:
@@ -142,7 +157,8 @@ class Store:
         "Whether a process holds the run; the lock of a process falls when the process ends, however it ends"
         if not (self.path/'work'/f'{key}.lock').exists(): return False
         try:
-            with self.lock(key).acquire(timeout=.2, poll_interval=.05): return False      # this question holds the lock for a moment too
+            # this question holds the lock for a moment too
+            with self.lock(key).acquire(timeout=.2, poll_interval=.05): return False
         except Timeout: return True
 
     def add(self, key, row, predictions=None):
@@ -157,7 +173,8 @@ class Store:
 def rows(self:Store)->pd.DataFrame:
     "All finished runs, the newest last. Raises `ValueError` for a row that cannot be read"
     rows = [read_row(f) for f in _files(self.path/'rows', 'json')]
-    return pd.DataFrame(rows).sort_values('finished', ignore_index=True) if rows else pd.DataFrame(columns=['key', 'finished', 'error'])
+    return pd.DataFrame(rows).sort_values('finished',
+        ignore_index=True) if rows else pd.DataFrame(columns=['key', 'finished', 'error'])
 
 @patch
 def tested(self:Store)->pd.DataFrame:
@@ -170,17 +187,18 @@ def predictions(self:Store,
     key, # Of a run
     split:str='valid', # 'valid' or 'test'
 )->dict: # names, target, probs, last_probs, seen; votes of FERPlus; on validation also flip_probs and tsne
-    "The predictions of a run. Raises `FileNotFoundError` where they are missing, `ValueError` where the file is damaged"
+    "Predictions of a run. Raises `FileNotFoundError` where they are missing, `ValueError` where the file is damaged"
     f = self.path/('predictions' if split=='valid' else split)/f'{key}.npz'
     if f.is_file(): return read_predictions(f)
-    advice = 'copy it from the machine that ran it, or remove the row to run it again' if split=='valid' else 'maca_lab test makes it'
-    raise FileNotFoundError(f'{f} is missing: {advice}')
+    if split!='valid': raise FileNotFoundError(f'{f} is missing: maca_lab test makes it')
+    raise FileNotFoundError(f'{f} is missing: copy it from the machine that ran it, or remove the row to run it again')
 
 # %% ../../nbs/61_lab.store.ipynb #62c310f2
 @patch
 def add_study(self:Store, experiment:Experiment, base:RunConfig, seeds):
     "Keep what was asked for. Returns the file, or None where the study is there already"
-    d = dict(name=experiment.name, about=experiment.about, cells=experiment.cells, base=identity_options(base), seeds=list(seeds))
+    d = dict(name=experiment.name, about=experiment.about, cells=experiment.cells, base=identity_options(base),
+        seeds=list(seeds))
     if any(_same_study(read_study(f), d) for f in _files(self.path/'studies', 'json')): return
     f = self.path/'studies'/f'{experiment.name}-{short_hash(d)}.json'
     write_json(f, d)
@@ -203,10 +221,13 @@ def read_study(
     d = read_object(f)
     kinds = dict(name=str, about=str, cells=dict, base=dict, seeds=list)
     for k,kind in kinds.items():
-        if not isinstance(d.get(k), kind): raise ValueError(f'{f} is damaged ({k} is {reprlib.repr(d.get(k))}): remove it')
-    if odd := [l for l,o in d['cells'].items() if not isinstance(o, dict)]: raise ValueError(f'{f} is damaged (cell {odd[0]!r} has no options): remove it')
+        if not isinstance(d.get(k), kind):
+            raise ValueError(f'{f} is damaged ({k} is {reprlib.repr(d.get(k))}): remove it')
+    if odd := [l for l,o in d['cells'].items() if not isinstance(o, dict)]:
+        raise ValueError(f'{f} is damaged (cell {odd[0]!r} has no options): remove it')
     if not d['cells']: raise ValueError(f'{f} is damaged (no cells): remove it')
-    if odd := [s for s in d['seeds'] if not isinstance(s, int) or isinstance(s, bool) or s<0]: raise ValueError(f'{f} is damaged (seed {odd[0]!r}): remove it')
+    if odd := [s for s in d['seeds'] if not isinstance(s, int) or isinstance(s, bool) or s<0]:
+        raise ValueError(f'{f} is damaged (seed {odd[0]!r}): remove it')
     return upgrade_study(d)
 
 def _asked(f):
@@ -217,7 +238,8 @@ def _asked(f):
         plan(exp, base, 1)
         return dict(experiment=exp, base=base, seeds=set(d['seeds']))
     except (TypeError, ValueError, AttributeError) as e:
-        raise ValueError(f'{f} is damaged, or of another version of maca_net ({first_line(e)}): go on with that version, or remove the file') from None
+        why = f'{f} is damaged, or of another version of maca_net ({first_line(e)})'
+        raise ValueError(f'{why}: go on with that version, or remove the file') from None
 
 # %% ../../nbs/61_lab.store.ipynb #94ebcda4
 @patch
@@ -246,21 +268,26 @@ def _check_file(f):
 
 # %% ../../nbs/61_lab.store.ipynb #e1000021
 def _holders(store, others):
-    "(key -> the stores that have this very run, of which the first counts; lines on runs that were made twice). Raises `ValueError` for a run that was made on other images"
+    "(key -> the stores that have this very run, the first of which counts; lines on runs that were made twice)"
     holders,twice = {},[]
     for o in others:
         for f in _files(o.path/'rows', 'json'):
             row,have = read_row(f),holders.setdefault(f.stem, [store] if store.has(f.stem) else [])
             first_row = have[0].row(f.stem) if have else row
             unlike = _unlike(row, first_row)
-            if 'images' in unlike: raise ValueError(f'{f} and {have[0].row_file(f.stem)} are of one run on other images or labels: keep them in stores of their own')
-            if unlike: twice.append(f'{f.stem} was made twice: {_result_text(first_row)} in {have[0].path}, which stays; {_result_text(row)} in {o.path}')
+            if 'images' in unlike:
+                raise ValueError(f'{f} and {have[0].row_file(f.stem)} are of one run on other images or labels: '
+                    'keep them in stores of their own')
+            if unlike:
+                twice.append(f'{f.stem} was made twice: {_result_text(first_row)} in {have[0].path}, which stays; '
+                    f'{_result_text(row)} in {o.path}')
             else: have.append(o)
     return holders,twice
 
 def _missing_files(store, others, holders):
-    "What the store lacks: name of the file in the store -> file of another. Of a run the row comes last: a row says that all files are there"
-    copies = {f'studies/{f.name}': f for o in others for f in _files(o.path/'studies', 'json') if not (store.path/'studies'/f.name).exists()}
+    "What the store lacks: name in the store -> file of another store. The row of a run comes last: all files are there"
+    copies = {f'studies/{f.name}': f for o in others for f in _files(o.path/'studies',
+        'json') if not (store.path/'studies'/f.name).exists()}
     for k,have in holders.items():
         for names in ([f'predictions/{k}.npz'], [f'test/{k}.npz', f'test/{k}.json'], [f'rows/{k}.json']):
             src = first(o for o in have if all((o.path/n).is_file() for n in names))
@@ -274,7 +301,7 @@ def merge(
     *others, # Paths of stores
     say=noop, # Called with a line for each run that both made, with another result
 )->int: # How many rows came
-    "Copy what the other stores have. Raises `ValueError`, and copies nothing, where a path is no store, a file is damaged, or a run was made on other images"
+    "Copy what the other stores have. Raises `ValueError`, and copies nothing, where anything in them is wrong"
     others = [Store(o) for o in others]
     for o in others:
         if not (o.path/'rows').is_dir(): raise ValueError(f'{o.path} is no store: it has no folder rows')
@@ -287,15 +314,17 @@ def merge(
     return sum(to.startswith('rows/') for to in copies)
 
 # %% ../../nbs/61_lab.store.ipynb #4970eedc
-_TESTED = ('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n', 'seen_in_train', 'labels', 'per_class',
+_TESTED = ('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
+'seen_in_train', 'labels', 'per_class',
     'confusion', 'images', 'rule', 'best_epoch')
 
 @patch
 def has_weights(self:Store, key)->bool:
-    "Whether the folder of a run still stands, whole, and belongs to the row. Another machine's row may have come while the run was under way here"
+    "Whether the folder of a run is whole and belongs to the row: a merge may have brought another machine's row"
     out = self.work(key)
     files = ('config.json', 'metrics.json', 'model.safetensors', 'last.safetensors')
-    return all((out/f).is_file() for f in files) and not _unlike(upgrade_scores(read_object(out/'metrics.json')), self.row(key))
+    return all((out/f).is_file() for f in files) and not _unlike(upgrade_scores(read_object(out/'metrics.json')),
+        self.row(key))
 
 # %% ../../nbs/61_lab.store.ipynb #7ce379e7
 @patch
@@ -305,12 +334,13 @@ def score_test(
     path=None, # Folder of the data; None: where the run had them
     device=None, # Where to compute
 )->bool: # Whether it was done now
-    "Score a run's network on the test images, once. Raises `FileNotFoundError` where its weights are gone, `ValueError` where its data have no test images"
+    "Score a run on the test images, once. Raises `FileNotFoundError` where its weights are gone"
     if (f := self.path/'test'/f'{key}.json').is_file(): return False
     if not self.has_weights(key): raise FileNotFoundError(f'{key}: its weights are not in {self.work(key)}')
     res,p = score_run(self.work(key), 'test', path=path, device=device)
     last,q = score_run(self.work(key), 'test', path=path, device=device, epoch='last')
     f.parent.mkdir(exist_ok=True)
     with atomic_path(f.with_suffix('.npz')) as tmp: np.savez_compressed(tmp, **p, last_probs=q['probs'])
-    write_json(f, dict(key=key, **{k: res[k] for k in _TESTED if k in res}, last_accuracy=last['accuracy'], code=code_version(), finished=utc_now()))
+    write_json(f, dict(key=key, **{k: res[k] for k in _TESTED if k in res}, last_accuracy=last['accuracy'],
+        code=code_version(), finished=utc_now()))
     return True
