@@ -29,8 +29,7 @@ _LAB = '''examples:
       the number of heads at the paper's own scale, a run at a time on each of two GPUs
   maca_lab run readings --data ferplus --path FERPlus --gpu 0 --workers 12
       twelve runs at a time on one GPU, which one small network does not fill; NVIDIA's MPS lets them work side by side
-  maca_lab run readings --data ferplus --path FERPlus --cluster slurm --workers 8 --cluster-args slurm_partition=gpu,
-  gpus_per_node=1
+  maca_lab run readings --data ferplus --path FERPlus --cluster slurm --workers 8 --cluster-args gpus_per_node=1
       eight jobs that share the runs; all of them must see the store
   MACA_PLUGINS=my_experiments maca_lab run my_grid --data ferplus --path FERPlus
       an experiment of your own, from a Python module of yours

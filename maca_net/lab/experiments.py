@@ -68,14 +68,14 @@ def _candidates():
     "Cells: training choices and ways to join the heads, alone and together"
     joined = dict(_MACA, readings='fusion=mean,classifier=batch_norm')
     def more(reading): return dict(joined, readings=f'{joined["readings"]},{reading}')
-    return {'baseline': _BASELINE, 'maca': _MACA, **{f'baseline, {l}': dict(_BASELINE, **o)
-        for l,o in _CHOICES.items()},
+    on_baseline = {f'baseline, {l}': dict(_BASELINE, **o) for l,o in _CHOICES.items()}
+    return {'baseline': _BASELINE, 'maca': _MACA, **on_baseline,
         'maca, lr .01': dict(_MACA, lr=.01), 'maca, lr .05, votes, EMA': dict(_MACA, **_RECIPE),
         'mean of heads': dict(joined, afc_weight=0., mi_weight=0.),
         'mean of heads, lr .05, votes, EMA': dict(joined, afc_weight=0., mi_weight=0., **_RECIPE),
         'mean of decorrelated heads, lr .05, votes, EMA': dict(more('mi=decorrelation'), afc_weight=0., **_RECIPE),
-        'AFC between centres, mean of heads, lr .05, votes, EMA': dict(more('inter=center_var'), mi_weight=0.,
-        **_RECIPE)}
+        'AFC between centres, mean of heads, lr .05, votes, EMA':
+            dict(more('inter=center_var'), mi_weight=0., **_RECIPE)}
 
 # %% ../../nbs/60_lab.experiments.ipynb #f8e05c02
 def _sizes():
@@ -91,14 +91,14 @@ def _map_sizes():
     "Cells: three sizes of the last map, without and with heads"
     shapes = {'usual': dict(stem='imagenet', last_stride=2), 'last stride 1': dict(stem='imagenet', last_stride=1),
         'no pooling, last stride 1': dict(stem='no_pool', last_stride=1)}
-    return {f'{l}, {shape}': dict(p, **o) for shape,o in shapes.items() for l,
-        p in (('baseline', _BASELINE), ('MHCA without MI', _HEADS))}
+    networks = {'baseline': _BASELINE, 'MHCA without MI': _HEADS}
+    return {f'{l}, {shape}': dict(p, **o) for shape,o in shapes.items() for l,p in networks.items()}
 
 def _classifiers():
     "Cells: three networks, each with both classifiers"
     networks = {'baseline': _BASELINE, 'MHCA without MI': _HEADS, 'AFC + MHCA': _MACA}
-    return {f'{l}{end}': dict(p, **o) for end,o in (('', {}), (', batch norm', _BATCH_NORM)) for l,
-        p in networks.items()}
+    classifiers = {'': {}, ', batch norm': _BATCH_NORM}
+    return {f'{l}{end}': dict(p, **o) for end,o in classifiers.items() for l,p in networks.items()}
 
 def _weights(symbol, key, values, **kw): return {f'{symbol} = {v:g}': {key: v, **kw} for v in values}
 
@@ -111,8 +111,8 @@ for _name,_about,_cells in (
         _weights('a', 'afc_weight', (0., .01, .1, .5, 1., 2., 5.), **_BASELINE)),
     ('fig5', 'Figure 5: the weight u of MI, with a = 1',
         _weights('u', 'mi_weight', (0., .01, .1, .5, 1., 2., 5.), **_MACA)),
-    ('fig6', 'Figure 6: the number of heads', {f'{h} heads' if h>1 else '1 head': dict(_MACA,
-        n_heads=h) for h in range(1, 9)}),
+    ('fig6', 'Figure 6: the number of heads',
+        {f'{h} heads' if h>1 else '1 head': dict(_MACA, n_heads=h) for h in range(1, 9)}),
     ('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {
         'baseline': dict(_BASELINE, arch='resnet18'), 'AFC': dict(_BASELINE, arch='resnet18', afc_weight=1.)}),
     ('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', _map_sizes()),
@@ -252,5 +252,5 @@ def plan(
     seeds=3, # A number of seeds, or a list of them
 )->list: # (label, `RunConfig`) of every run, seed by seed
     "The runs of an experiment, in the order in which they are run"
-    return [(label, cell_config(base or RunConfig(), opts, s)) for s in seed_list(seeds) for label,
-        opts in experiment.cells.items()]
+    base = base or RunConfig()
+    return [(label, cell_config(base, opts, s)) for s in seed_list(seeds) for label,opts in experiment.cells.items()]

@@ -14,16 +14,15 @@ def _draw_runs(ax, t, shown, value, sd):
     y = np.arange(len(t))
     label = 'mean ± sd over seeds' if (t.done>1).any() else 'one seed: no bar'
     ax.errorbar(value[shown], y[shown], xerr=sd[shown].fillna(0), fmt='o', capsize=4, color='#1f77b4', label=label)
-    for i in y[shown]:
-        ax.annotate(f'n={t.done.iloc[i]}', (value.iloc[i], i), xytext=(0, 5), textcoords='offset points', fontsize=8,
-            ha='center')
+    above = dict(xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
+    for i in y[shown]: ax.annotate(f'n={t.done.iloc[i]}', (value.iloc[i], i), **above)
 
 def _draw_text(ax, i, r, value, sd):
     "A cell that is not drawn, as text: a number far to the left, or no number at all"
     at_edge = ax.get_yaxis_transform()
     if not r.done:
-        return ax.text(.5, i, 'failed' if r.failed else 'missing', transform=at_edge, ha='center', va='center',
-            color='gray')
+        text = 'failed' if r.failed else 'missing'
+        return ax.text(.5, i, text, transform=at_edge, ha='center', va='center', color='gray')
     text = f'{value:.1f}' + f' ± {sd:.1f}'*(r.done>1) + f', n={r.done}'
     ax.annotate(text, (0, i), (.07, i), at_edge, at_edge, fontsize=8, va='center', color='C3',
         arrowprops=dict(arrowstyle='->', color='C3'))

@@ -20,8 +20,8 @@ def study_text(
     "What a study was asked for and how far it is. A row a cell, a column a seed, validation accuracies in percent"
     t = status(experiment, store.path, base, seeds)
     head = f'{experiment.name}: {experiment.about}\n  at {scale_text(base, experiment)}\n  {_progress_text(t)}'
-    wide = t.assign(cell=[_cell_text(r) for r in t.itertuples()]).pivot(index='label', columns='seed',
-        values='cell').loc[list(experiment.cells)]
+    t['cell'] = [_cell_text(r) for r in t.itertuples()]
+    wide = t.pivot(index='label', columns='seed', values='cell').loc[list(experiment.cells)]
     return head + '\n' + wide.rename_axis(None).rename(columns='seed {}'.format).rename_axis(None, axis=1).to_string()
 
 def _cell_text(r):
@@ -31,13 +31,13 @@ def _cell_text(r):
 def _progress_text(t):
     "How many runs are done, and the time left by the hours on each hardware"
     n = t.state.value_counts()
-    text = f'{n.get("done", 0)} of {len(t)} done' + ''.join(f', {n[s]} {s}' for s in ('running', 'interrupted',
-        'failed') if s in n)
+    others = [s for s in ('running', 'interrupted', 'failed') if s in n]
+    text = f'{n.get("done", 0)} of {len(t)} done' + ''.join(f', {n[s]} {s}' for s in others)
     on = t.hardware.fillna('hardware not said')
     left = {h: hours_left(t.assign(hardware=on), hardware=h) for h in on[t.hours.notna()].unique()}
     if any(l>0 for l in left.values()):
-        return text + '; about ' + ' or '.join(f'{l:.1f} h (as on {h})' for h,
-            l in left.items()) + ' left, one run at a time'
+        hours = ' or '.join(f'{l:.1f} h (as on {h})' for h,l in left.items())
+        return f'{text}; about {hours} left, one run at a time'
     return text + ('' if t.state.isin(['done', 'failed']).all() else '; time left is known after the first run')
 
 # %% ../../nbs/66_lab.report.ipynb #d89ae927

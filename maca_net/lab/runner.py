@@ -35,9 +35,8 @@ def run_one(
 
 # %% ../../nbs/62_lab.runner.ipynb #ad5284b6
 _KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
-'seen_in_train', 'labels', 'per_class',
-    'confusion', 'clusters', 'heads', 'label_list', 'images', 'best_epoch', 'parameters', 'hardware', 'hours',
-    'train_images_per_s', 'peak_mb', 'flops',
+    'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads', 'label_list', 'images',
+    'best_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops',
     'precision', 'scale', 'code')
 
 def _row(store, key, cfg):
@@ -48,9 +47,9 @@ def _row(store, key, cfg):
     out = store.work(key)
     try:
         if not (out/'config.json').exists(): train_run(cfg, out)
-    # the run diverged
-    except FloatingPointError as e: return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None
-    res = upgrade_scores(read_object(out/'metrics.json'))
+    except FloatingPointError as e:                         # the run diverged
+        return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None
+    res = read_scores(out/'metrics.json')
     kept = {k: res[k] for k in _KEEP if k in res}
     row = dict(row, **kept, history=_history(out, res.get('terms', ())), weights_info=res['weights'],
         last_accuracy=res['last']['accuracy'], finished=utc_now())
@@ -128,16 +127,15 @@ def status(
     "Where each run of an experiment stands: done, failed, running, interrupted or to do"
     store = Store(store)
     runs = plan(get_experiment(experiment), base, seeds)
-    return pd.DataFrame([(label, cfg.seed, *_state(store, run_key(cfg), cfg.epochs), run_key(cfg)) for label,
-    cfg in runs],
-        columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key'])
+    rows = [(label, cfg.seed, *_state(store, run_key(cfg), cfg.epochs), run_key(cfg)) for label,cfg in runs]
+    return pd.DataFrame(rows, columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key'])
 
 def _state(store, key, epochs):
     "(state, share done, accuracy, hours, hardware) of a run"
     if store.has(key):
         r = store.row(key)
-        return 'failed' if r.get('error') else 'done',1.,r.get('accuracy', np.nan),r.get('hours',
-            np.nan),r.get('hardware')
+        state = 'failed' if r.get('error') else 'done'
+        return state,1.,r.get('accuracy', np.nan),r.get('hours', np.nan),r.get('hardware')
     work = store.work(key)
     state = 'running' if store.is_running(key) else 'interrupted' if (work/'checkpoint.pt').exists() else 'to do'
     share = len(pd.read_csv(work/'history.csv'))/epochs if (work/'history.csv').is_file() else 0.

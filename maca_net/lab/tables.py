@@ -16,8 +16,8 @@ from .experiments import *
 from .statistics import *
 
 # %% ../../nbs/65_lab.tables.ipynb #d8444d9e
-PAPER = pd.read_csv(Path(__file__).parents[1]/'paper_results.csv'
-    if '__file__' in globals() else '../maca_net/paper_results.csv')
+_folder = Path(__file__).parents[1] if '__file__' in globals() else Path('../maca_net')
+PAPER = pd.read_csv(_folder/'paper_results.csv')
 
 def paper_number(
     experiment:str, # Name of an experiment
@@ -153,8 +153,8 @@ def compare_runs(
     diff,lo,hi = bootstrap_difference(d/k, classes)
     both_lo,both_hi,p_both = seeds_and_images(each.T, classes)
     squares = [(c**2).mean()/len(c) for c in by_class(d/k, classes)]
-    return dict(out, paired_seeds=k, images=len(d), difference=diff, diff_lo=lo, diff_hi=hi,
-    p=mcnemar(d) if classes is None else sign_test(d, classes),
+    p = mcnemar(d) if classes is None else sign_test(d, classes)
+    return dict(out, paired_seeds=k, images=len(d), difference=diff, diff_lo=lo, diff_hi=hi, p=p,
         both_lo=both_lo, both_hi=both_hi, p_both=p_both, disagree=float(len(d)*np.sum(squares)/len(squares)**2))
 
 # %% ../../nbs/65_lab.tables.ipynb #t0000014
@@ -162,12 +162,11 @@ def _scores_of(done, tested):
     "Columns of a cell from its finished rows, and from their rows on the test images"
     def over(name, **kw): return mean_interval([r.get(name) for r in done], **kw)
     def over_test(name): return mean_interval([r.get(name, np.nan) for r in tested])
-    acc,macro,test,test_macro = over('accuracy',
-        bounds=(0,1)),over('macro_accuracy'),over_test('accuracy'),over_test('macro_accuracy')
-    deduplicated = [r['accuracy'] if pd.isna(r.get('accuracy_deduplicated')) else r['accuracy_deduplicated']
-        for r in done]
+    def without_duplicates(r): return r['accuracy'] if pd.isna(d := r.get('accuracy_deduplicated')) else d
+    acc,macro = over('accuracy', bounds=(0,1)),over('macro_accuracy')
+    test,test_macro = over_test('accuracy'),over_test('macro_accuracy')
     out = dict(accuracy=acc['mean'], sd=acc['sd'], lo=acc['lo'], hi=acc['hi'],
-    accuracy_deduplicated=mean_interval(deduplicated)['mean'],
+        accuracy_deduplicated=mean_interval(map(without_duplicates, done))['mean'],
         macro=macro['mean'], macro_sd=macro['sd'], test=test['mean'], test_sd=test['sd'], tested=test['n'],
         test_deduplicated=over_test('accuracy_deduplicated')['mean'], test_macro=test_macro['mean'],
         test_macro_sd=test_macro['sd'])
@@ -193,10 +192,9 @@ def results_table(
         done = [runs.rows[k] for k in mine.values() if runs.finished(k)]
         pairs = [(k, run_key(reference_run(base, opts, s, against))) for s,k in mine.items()]
         shown += [r for _,r in pairs]
-        out.append(dict(label=label, planned=len(mine), done=len(done),
-        failed=sum(runs.failed(k) for k in mine.values()),
-            **_scores_of(done, [tested[k] for k in mine.values() if k in tested]),
-            is_reference=all(k==r for k,r in pairs),
+        out.append(dict(
+            label=label, planned=len(mine), done=len(done), failed=sum(runs.failed(k) for k in mine.values()),
+            is_reference=all(k==r for k,r in pairs), **_scores_of(done, [tested[k] for k in mine.values() if k in tested]),
             **compare_runs(store, runs, [(k, r) for k,r in pairs if k!=r], deduplicated),
             paper=paper_number(exp.name, label, base.data, base.weights), costs=mean_costs(done)))
     t = pd.DataFrame(out).set_index('label')
@@ -227,7 +225,7 @@ def show_table(
     def row(r):
         none = 'missing' if not r.failed else f'failed ({r.failed:.0f})'
         on_valid = {'accuracy %': _mean_sd(r.accuracy, r.sd, r.done) or none,
-        '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
+            '95 % over seeds': f'{_pct(r.lo)} to {_pct(r.hi)}' if r.done>1 else '',
             'not in train %': _pct(r.accuracy_deduplicated) if r.done else '',
             'macro %': _mean_sd(r.macro, r.macro_sd, r.done),
             'ECE': _num(r.ece), 'KL to votes': _num(r.votes_kl), 'last epoch %': _pct(r.last_epoch) if r.done else ''}
@@ -235,9 +233,8 @@ def show_table(
             'test, not in train %': '' if np.isnan(r.test_deduplicated) else _pct(r.test_deduplicated),
             'test, macro %': _mean_sd(r.test_macro, r.test_macro_sd, r.tested),
             'tested': f'{r.tested}' if r.tested else ''}
-        return {'runs': f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else ''), **on_valid,
-            **on_test,
-            f'to {t.attrs["against"]}': _to_reference(r),
+        runs = f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else '')
+        return {'runs': runs, **on_valid, **on_test, f'to {t.attrs["against"]}': _to_reference(r),
             'p, images, uncorrected': f'{r.p:.2g}' if r.paired_seeds else '',
             'paper %': _pct(r.paper) if not np.isnan(r.paper) else '', 'GFLOP a face': _num(r.flops/1e9)}
     return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
@@ -259,7 +256,8 @@ def show_costs(
 
 # %% ../../nbs/65_lab.tables.ipynb #85829012
 def _range(values, fmt):
-    return fmt(min(values)) if fmt(min(values))==fmt(max(values)) else f'{fmt(min(values))} to {fmt(max(values))}'
+    lo,hi = fmt(min(values)),fmt(max(values))
+    return lo if lo==hi else f'{lo} to {hi}'
 
 def power_note(
     t:pd.DataFrame, # From `results_table` or `cell_differences`
@@ -316,16 +314,16 @@ def cell_differences(
     if measure not in MEASURES: raise ValueError(f'measure is one of {", ".join(MEASURES)}, not {measure!r}')
     runs = StudyRows(store, experiment, base, seeds)
     def paper(label):
-        return paper_number(runs.experiment.name, label, runs.base.data,
-            runs.base.weights) if measure=='accuracy' else float('nan')
+        if measure!='accuracy': return float('nan')
+        return paper_number(runs.experiment.name, label, runs.base.data, runs.base.weights)
     def compared(a, b):
         keys = [(k, runs.keys.get((b, s))) for s,k in runs.of(a).items()]          # an older study may lack a cell
         return dict(claim=f'{a} over {b}', **compare_runs(store, runs, keys, deduplicated, measure, split),
             paper=paper(a)-paper(b))
     t = pd.DataFrame([compared(a, b) for a,b in pairs]).set_index('claim')
     for k in ('p', 'p_both'): t[f'{k}_holm'] = holm(t[k])
-    t['verdict'] = [verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds,
-        r.paired_seeds) for r in t.itertuples()]
+    def of_row(r): return verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds, r.paired_seeds)
+    t['verdict'] = [of_row(r) for r in t.itertuples()]
     t.attrs = dict(sd=runs.sd(measure) if split=='valid' else float('nan'), asked=len(t))
     return t
 
@@ -336,10 +334,10 @@ def show_differences(
     "Differences for people, in points; p-values are corrected for the number of comparisons, as in the verdict"
     of = f' (Holm, of {t.attrs["asked"]})' if t.attrs['asked']>1 else ''
     def row(r):
-        left_out = ', '.join(f'{k} {why}' for k,
-            why in ((r.failed_seeds, 'failed'), (r.lost_seeds, 'lost'), (r.other_hardware, 'across hardware')) if k)
-        return {'points': _points(r), '95 % over seeds and images': f'{_pct(r.both_lo, "+")} to {_pct(r.both_hi, "+")}'
-            if r.paired_seeds>1 else '',
+        notes = {'failed': r.failed_seeds, 'lost': r.lost_seeds, 'across hardware': r.other_hardware}
+        left_out = ', '.join(f'{k} {why}' for why,k in notes.items() if k)
+        both = f'{_pct(r.both_lo, "+")} to {_pct(r.both_hi, "+")}' if r.paired_seeds>1 else ''
+        return {'points': _points(r), '95 % over seeds and images': both,
             'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
             f'p, images{of}': f'{r.p_holm:.2g}' if r.paired_seeds else '',
             f'p, seeds and images{of}': f'{r.p_both_holm:.2g}' if r.paired_seeds>1 else '',
@@ -389,9 +387,8 @@ def run_figures(
 )->pd.DataFrame: # Index (label, seed), of all runs that are planned
     "Figures of each run of a study"
     runs = StudyRows(store, experiment, base, seeds)
-    def row(k):
-        return {n: v for n,v in runs.rows[k].items() if not (isinstance(v,
-            float) and np.isnan(v))} if runs.finished(k) else {}
+    def is_nan(v): return isinstance(v, float) and np.isnan(v)
+    def row(k): return {n: v for n,v in runs.rows[k].items() if not is_nan(v)} if runs.finished(k) else {}
     return pd.DataFrame([pick(row(k)) for k in runs.keys.values()],
         index=pd.MultiIndex.from_tuples(runs.keys, names=['label', 'seed']))
 
@@ -403,8 +400,8 @@ def show_figures(
     "Mean ± sd over seeds, a row a cell, for people"
     def txt(v):
         m = mean_interval(v)
-        return 'missing' if not m['n'] else f"{m['mean']:{fmt}}" + (f" ± {m['sd']:{fmt.lstrip('+')}}"
-            if m['n']>1 else '')
+        if not m['n']: return 'missing'
+        return f"{m['mean']:{fmt}}" + (f" ± {m['sd']:{fmt.lstrip('+')}}" if m['n']>1 else '')
     runs = t.notna().any(axis=1).groupby('label', sort=False).sum()
     shown = t.groupby('label', sort=False).agg(txt) if t.size else pd.DataFrame(index=runs.index)
     return shown.assign(runs=runs.astype(int))
