@@ -33,7 +33,7 @@ if world>1: assert torch.distributed.get_backend()=='gloo'
 faces = read_synth(96, 48, progress=False)
 for rule,norm in json.loads(sys.argv[2]):
     set_seed(0)
-    learn = maca_learner(face_dls(faces, 48, 32, augment='none', device='cpu'), 'resnet18', get_preset('paper', n_heads=2, centers_rule=rule),
+    learn = maca_learner(face_dls(faces, 48, 32, augment='none', device='cpu'), 'resnet18', readings=dict(n_heads=2, centers_rule=rule),
                          last_stride=1, precision='fp32', lr=.01, cbs=Terms())
     if norm=='group': without_batch_norm(learn.model)
     with learn.no_bar(), learn.no_logging(), distributed(learn): learn.fit(2)

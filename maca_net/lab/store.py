@@ -64,7 +64,7 @@ def _header(z, info):
         read = np.lib.format.read_array_header_1_0 if version==(1, 0) else np.lib.format.read_array_header_2_0
         shape,_,dtype = read(o)
     if dtype.hasobject: raise ValueError(f'{info.filename} holds pickled objects')
-    if math.prod(shape)*dtype.itemsize>info.file_size: raise ValueError(f'{info.filename} is cut off')
+    if math.prod(shape)*max(dtype.itemsize, 1)>info.file_size: raise ValueError(f'{info.filename} is cut off')
     return shape,dtype
 
 def read_arrays(
@@ -73,7 +73,8 @@ def read_arrays(
     "The arrays of an npz, without pickle. Raises `ValueError` for a file that is damaged, too large, or holds objects"
     try:
         with zipfile.ZipFile(f) as z:
-            size = sum(info.file_size for info in z.infolist())
+            size,n = sum(info.file_size for info in z.infolist()),len(z.infolist())
+            if n>100: raise ValueError(f'{n} arrays')
             if size>MAX_ARRAYS: raise ValueError(f'{size:,} bytes, more than the limit of {MAX_ARRAYS:,}')
             for info in z.infolist(): _header(z, info)
         with np.load(f, allow_pickle=False) as z: return {k: z[k] for k in z.files}
@@ -185,7 +186,8 @@ def read_study(
     f:Path, # studies/NAME-HASH.json of a store
 )->dict: # name, about, cells, base, seeds
     "A study of any version, in today's words. Raises `ValueError`, naming the file, where it is damaged"
-    shape = schema.table(dict(base=schema.table(), cells=schema.table(rest=schema.table())))
+    seeds = schema.list_of(schema.whole(0), most=10_000)
+    shape = schema.table(dict(base=schema.table(), cells=schema.table(rest=schema.table()), seeds=seeds))
     try:
         d = check_study(upgrade_study(schema.check_content(read_json(f, MAX_JSON), shape, f)), f)
         if not d['cells']: raise ValueError(f'{f} is damaged (no cells)')

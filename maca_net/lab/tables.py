@@ -194,7 +194,8 @@ def results_table(
         shown += [r for _,r in pairs]
         out.append(dict(
             label=label, planned=len(mine), done=len(done), failed=sum(runs.failed(k) for k in mine.values()),
-            is_reference=all(k==r for k,r in pairs), **_scores_of(done, [tested[k] for k in mine.values() if k in tested]),
+            is_reference=all(k==r for k,r in pairs),
+            **_scores_of(done, [tested[k] for k in mine.values() if k in tested]),
             **compare_runs(store, runs, [(k, r) for k,r in pairs if k!=r], deduplicated),
             paper=paper_number(exp.name, label, base.data, base.weights), costs=mean_costs(done)))
     t = pd.DataFrame(out).set_index('label')

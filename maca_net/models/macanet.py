@@ -71,7 +71,7 @@ class MACANet(FaceNetwork):
             fused = self.fuse(fmap, heads)
             logits = self.logits_bn(self.classifier(fused))
         if not self.training: return logits
-        return dict(logits=logits, features=fused if self.readings.centers_on=='fused' else fmap.mean((2,3)), heads=heads)
+        return TrainingOutputs(logits=logits, features=fused if self.readings.centers_on=='fused' else fmap.mean((2,3)), heads=heads)
 
     @torch.no_grad()
     def attention_maps(self, x):

@@ -50,7 +50,7 @@ def draw_figures(
     pick = [i[probs[i].max(1).argmax()] for i in sure if len(i)][:4]     # the surest face of the first classes
     fig = plt.figure(figsize=(1.9*(n_heads+1), 4.1*len(pick)), layout='constrained')
     for sub,i in zip(fig.subfigures(len(pick), 1, squeeze=False)[:,0], pick):
-        sub.suptitle(f'true {faces.df.label[i]}, predicted {labels[probs[i].argmax()]} ({probs[i].max():.0%})', fontsize=10)
+        sub.suptitle(drawn_name(f'true {faces.df.label[i]}, predicted {labels[probs[i].argmax()]} ({probs[i].max():.0%})'), fontsize=10)
         plot_attention(learn, faces.image(i), sub.subplots(2, n_heads+1))
     save('attention')
 

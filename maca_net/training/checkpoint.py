@@ -11,7 +11,7 @@ from ..core import *
 from .terms import *
 
 # %% ../../nbs/28_training.checkpoint.ipynb #3466dd63
-def _is_cuda(dls): return torch.device(dls.device).type=='cuda'
+def _is_cuda(dls): return dls.device is not None and torch.device(dls.device).type=='cuda'
 def _plain_tuple(o): return tuple(map(_plain_tuple, o)) if isinstance(o, (list, tuple)) else o
 
 def rng_state(dls):
@@ -41,7 +41,7 @@ class Checkpoint(Callback):
     ): self.file,self.key,self.saved,self.seconds = Path(file),key,None,0.
 
     def before_fit(self):
-        if not is_fitting(self.learn): return
+        if not is_kept_fit(self.learn): return
         self.saved,self.t0 = None,time.time()
         if not self.file.exists(): return
         try: self.saved = torch.load(self.file, map_location='cpu', weights_only=True)
@@ -54,7 +54,7 @@ class Checkpoint(Callback):
         self.opt.hypers = L(dict(h) for h in self.saved['opt']['hypers'])
 
     def before_epoch(self):
-        if not is_fitting(self.learn): return
+        if not is_kept_fit(self.learn): return
         if self.saved is None: return self.save()
         s,rec = self.saved,self.recorder
         if self.epoch==0: self._restore_callbacks()
@@ -65,7 +65,7 @@ class Checkpoint(Callback):
         self._go_on()
 
     def after_fit(self):                                          # before all others: they may put away what is saved
-        if not is_fitting(self.learn) or len(self.recorder.values)<self.n_epoch: return       # a fit that was cancelled stands in the middle of an epoch
+        if not is_kept_fit(self.learn) or len(self.recorder.values)<self.n_epoch: return       # a fit that was cancelled stands in the middle of an epoch
         self.save() if self.saved is None else self._go_on()      # nothing was left to do
 
     def _go_on(self):

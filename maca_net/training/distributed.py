@@ -12,6 +12,7 @@ try: from fastai.distributed import DistributedDL, DistributedTrainer
 except NameError: DistributedDL = DistributedTrainer = object           # fastai's module cannot be imported without accelerate
 from ..core import *
 from ..profile import *
+from .terms import *
 
 # %% ../../nbs/29_training.distributed.ipynb #30a46566
 def share_of(
@@ -56,11 +57,14 @@ class FaceDistributedTrainer(DistributedTrainer):
     "fastai's, for the training batches alone, and with generators of each process's own"
     def _wrap_dl(self, dl): return dl if isinstance(dl, FaceDistributedDL) or dl is not self.dls.train else FaceDistributedDL(dl, device=self.model.device)
     def before_fit(self):
+        if not is_fitting(self.learn): return                       # a validation needs no other process
+        self.after_fit()                                            # of a fit that broke off
         self.bs,self.kinds = self.dls.train.bs,_batch_norms(self.model)
         self.dls.train.bs = self.bs//num_distrib()                  # only now, for AFC took its first centres on whole batches
         super().before_fit()
     def after_fit(self):
-        if get_model(self.learn.model) is self.learn.model: return  # was done already
+        if self.learn.fitting and not is_fitting(self.learn): return                          # a validation in the middle of a fit
+        if get_model(self.learn.model) is self.learn.model: return  # nothing is shared: a validation, or the fit is over already
         super().after_fit()
         self.dls.train.bs = self.bs
         _local_batch_norm(self.learn.model, self.kinds)
@@ -85,7 +89,7 @@ def distributed(
         yield learn
         return
     if bs%world: raise ValueError(f'a batch of {bs} images does not divide among {world} processes: choose another bs')
-    shared = FaceDistributedTrainer(sync_bn=learn.dls.device.type=='cuda')
+    shared = FaceDistributedTrainer(sync_bn=device_of(learn.dls, learn.model).type=='cuda')
     shown = [cb for cb in learn.cbs if isinstance(cb, ProgressCallback) and rank_distrib()]
     learn.remove_cbs(shown); learn.add_cb(shared)
     try: yield learn

@@ -18,11 +18,6 @@ class StepSched:
     def __init__(self, lr, n_epoch, step, gamma): store_attr()
     def __call__(self, pos): return self.lr*self.gamma**math.floor(math.floor(pos*self.n_epoch+1e-6)/self.step)
 
-def _lrs(learn, lr):
-    if learn.opt is None: learn.create_opt()
-    learn.opt.set_hyper('lr', learn.lr if lr is None else lr)
-    return np.array([h['lr'] for h in learn.opt.hypers])
-
 # %% ../../nbs/26_training.schedules.ipynb #7cfab234
 class Warmup:
     "The rates of `sched`, grown linearly from 0 over the first `warmup` of `n_epoch` epochs"
@@ -31,6 +26,12 @@ class Warmup:
         return self.sched(pos)*(min(1., max(pos*self.n_epoch/self.warmup, .01)) if self.warmup else 1.)
 
 # %% ../../nbs/26_training.schedules.ipynb #2dccd6d5
+def _lrs(learn, lr):
+    "The rate of each parameter group"
+    if learn.opt is None: learn.create_opt()
+    learn.opt.set_hyper('lr', learn.lr if lr is None else lr)
+    return np.array([h['lr'] for h in learn.opt.hypers])
+
 def _fit(learn, sched, n_epoch, warmup, cbs, kwargs):
     if not 0<=warmup<n_epoch: raise ValueError(f'warmup is a number of epochs, at least 0 and below n_epoch={n_epoch}, not {warmup}')
     learn.fit(n_epoch, cbs=L(ParamScheduler({'lr': Warmup(sched, n_epoch, warmup)}))+L(cbs), **kwargs)
@@ -71,7 +72,7 @@ def _ema(decay):
     return update
 
 # %% ../../nbs/26_training.schedules.ipynb #fc73ad6f
-class EMA(Callback):
+class EMA(FitCallback):
     "Validates, and in the end keeps, the exponential moving average of weights and buffers"
     order,state_attrs = 66,('average',)                  # after `RunLog`, which saves what was validated
     def __init__(self,
@@ -83,16 +84,16 @@ class EMA(Callback):
     def average(self): return self.avg.state_dict()
     @average.setter
     def average(self, state): self.avg.load_state_dict(state)
-    def before_fit(self):
-        self.avg,self.swapped = AveragedModel(get_model(self.learn.model), multi_avg_fn=_ema(self.decay), use_buffers=True) if is_fitting(self.learn) else None,False
-    def after_step(self): self.avg.update_parameters(get_model(self.learn.model))
+    def start_fit(self): self.avg = AveragedModel(get_model(self.learn.model), multi_avg_fn=_ema(self.decay), use_buffers=True)
+    def end_fit(self): self.avg,self.swapped = None,False
+    def after_step(self):
+        if self.avg is not None: self.avg.update_parameters(get_model(self.learn.model))
     def before_validate(self):
-        if self.avg is not None and not self.swapped: self.swap()
+        if self.avg is not None and is_fitting(self.learn) and not self.swapped: self.swap()
     def after_epoch(self):
-        if self.swapped and self.epoch<self.n_epoch-1: self.swap()          # after the last epoch the average stays
+        if self.swapped and is_fitting(self.learn) and self.epoch<self.n_epoch-1: self.swap()          # after the last epoch the average stays
     def after_cancel_fit(self):                                             # before any `after_fit`, where others put weights of their own back
         if self.avg is not None and not self.swapped: self.swap()
-    def after_fit(self): self.avg,self.swapped = None,False
     @torch.no_grad()
     def swap(self):
         m,a = get_model(self.learn.model),self.avg.module
@@ -100,3 +101,4 @@ class EMA(Callback):
             was = p.detach().clone()
             p.copy_(q); q.copy_(was)
         self.swapped = not self.swapped
+    def __getstate__(self): return dict(super().__getstate__(), avg=None, swapped=False)      # an exported learner carries one set of weights
