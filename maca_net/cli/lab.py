@@ -56,7 +56,9 @@ def _scale_options(parser):
 def _lists():
     "The experiments and the scales, for the end of the help of `maca_lab run`"
     experiments = [f'  {e.name:10} {e.about} ({len(e.cells)} runs a seed)' for e in EXPERIMENTS.values()]
-    scales = [f'  {s:10} {scale_text(scale_config(s)).split(": ", 1)[1]}' for s in SCALES]
+    as_usual = 'the recipe of the paper: the defaults of maca_train'
+    texts = {s: ', '.join(f'{k} {v}' for k,v in o.items()) or as_usual for s,o in SCALES.items()}
+    scales = [f'  {s:10} {text}' for s,text in texts.items()]
     return '\n'.join(['experiments:', *experiments, '', 'scales:', *scales])
 
 def _run_options(run):

@@ -7,6 +7,7 @@ __all__ = ['plot_cells']
 
 # %% ../../nbs/64_lab.plots.ipynb #2f3ef5c8
 from fastai.vision.all import *
+from ..runs.plots import *
 
 # %% ../../nbs/64_lab.plots.ipynb #p0000001
 def _draw_runs(ax, t, shown, value, sd):
@@ -43,10 +44,11 @@ def plot_cells(
         for i,r in enumerate(t.itertuples()):
             if not shown.iloc[i]: _draw_text(ax, i, r, v.iloc[i], s.iloc[i])
         if len(ref) and ref.index[0]==t.index[t.is_reference][0]:
-            ax.axvline(100*ref[mean].iloc[0], ls='--', lw=1, color='gray', label=ref.index[0])
-        ax.set(yticks=np.arange(len(t)), yticklabels=t.index, ylim=(len(t)-.4, -.8), xlabel=f'validation {name}, %')
+            ax.axvline(100*ref[mean].iloc[0], ls='--', lw=1, color='gray', label=drawn_name(ref.index[0]))
+        ax.set(yticks=np.arange(len(t)), yticklabels=[drawn_name(l) for l in t.index], ylim=(len(t)-.4, -.8))
+        ax.set_xlabel(f'validation {name}, %')
         ax.margins(x=.08)
         if not has_runs.any(): ax.set_xticks([])
-    axs[0].figure.suptitle(f"{t.attrs['title']}\n{t.attrs['scale']}", fontsize=9, wrap=True)
+    axs[0].figure.suptitle(drawn_name(f"{t.attrs['title']}\n{t.attrs['scale']}"), fontsize=9, wrap=True)
     if has_runs.any(): axs[-1].legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False)
     return axs
