@@ -14,6 +14,7 @@ from ..options import *
 from ..runs.config import *
 from .experiments import *
 from .statistics import *
+from .statistics import by_class
 
 # %% ../../nbs/65_lab.tables.ipynb #d8444d9e
 _folder = Path(__file__).parents[1] if '__file__' in globals() else Path('../maca_net')
