@@ -462,7 +462,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.lab.runner._progress_line': ('lab.runner.html#_progress_line', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner._row': ('lab.runner.html#_row', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner._state': ('lab.runner.html#_state', 'maca_net/lab/runner.py'),
-                                     'maca_net.lab.runner._valid_names': ('lab.runner.html#_valid_names', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner.hours_left': ('lab.runner.html#hours_left', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner.run_experiment': ('lab.runner.html#run_experiment', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner.run_one': ('lab.runner.html#run_one', 'maca_net/lab/runner.py'),

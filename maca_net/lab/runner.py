@@ -15,6 +15,8 @@ from ..options import *
 from ..profile import *
 from ..data.faces import *
 from ..runs.config import *
+from ..runs.evaluate import *
+from ..runs.figures import *
 from ..runs.train import *
 from .experiments import *
 from .store import *
@@ -40,22 +42,20 @@ _KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f
     'precision', 'scale', 'code')
 
 def _row(store, key, cfg):
-    "(row, predictions) of a run, which is trained first where it has not been"
+    "(row, predictions) of a run, which is trained first, or gets its figures, where this has not been done"
     row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
         code=code_version(), error=None)
     out = store.work(key)
     try:
-        if not (out/'config.json').exists(): train_run(cfg, out)
+        if not (out/'config.json').exists() or missing_figures(out): train_run(cfg, out)
     except FloatingPointError as e:                         # the run diverged
         return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None
     res = read_scores(out/'metrics.json')
     kept = {k: res[k] for k in _KEEP if k in res}
     row = dict(row, **kept, history=_history(out, res.get('terms', ())), weights_info=res['weights'],
         last_accuracy=res['last']['accuracy'], finished=utc_now())
-    return row,dict(read_arrays(out/'valid_predictions.npz'), names=_valid_names(out))
-
-def _valid_names(out): return np.array((out/'valid_names.txt').read_text(**NAMES).split('\n')[:-1])
+    return row,dict(read_arrays(out/'valid_predictions.npz'), names=np.array(read_valid_images(out)[0]))
 
 def _history(out, terms):
     "Losses and accuracy by epoch: the column of each loss term is among them"
