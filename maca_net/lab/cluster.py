@@ -6,6 +6,7 @@
 __all__ = ['submit_experiment', 'parse_args']
 
 # %% ../../nbs/67_lab.cluster.ipynb #86b9cc51
+from pathlib import Path
 from fastai.vision.all import *
 from ..core import *
 from ..runs.config import *

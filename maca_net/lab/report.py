@@ -6,7 +6,8 @@
 __all__ = ['study_text', 'report_notebooks', 'make_report']
 
 # %% ../../nbs/66_lab.report.ipynb #4e626392
-import maca_net, site, subprocess
+import maca_net, os, site, subprocess, sys
+from pathlib import Path
 from fastai.vision.all import *
 from ..core import *
 from .experiments import *

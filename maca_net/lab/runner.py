@@ -6,9 +6,11 @@
 __all__ = ['run_one', 'Workers', 'status', 'hours_left', 'set_failed_aside', 'run_experiment']
 
 # %% ../../nbs/62_lab.runner.ipynb #6d068880
-import subprocess
+import json, os, platform, re, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from filelock import Timeout
-from itertools import islice
+from itertools import cycle, islice
 from fastai.vision.all import *
 from ..core import *
 from ..options import *

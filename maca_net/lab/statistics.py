@@ -7,6 +7,7 @@ __all__ = ['mean_interval', 'paired', 'mcnemar', 'sign_test', 'holm', 'bootstrap
            'seen_by_images', 'seen_by_seeds']
 
 # %% ../../nbs/63_lab.statistics.ipynb #af5fc608
+import math
 from scipy import stats
 from scipy.optimize import brentq
 from fastai.vision.all import *

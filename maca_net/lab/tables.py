@@ -8,6 +8,9 @@ __all__ = ['PAPER', 'MEASURES', 'paper_number', 'StudyRows', 'reference_run', 'h
            'show_differences', 'all_differences', 'asked', 'run_figures', 'show_figures']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
+import math, re, warnings
+from collections import Counter
+from pathlib import Path
 from scipy import stats
 from fastai.vision.all import *
 from ..options import *
