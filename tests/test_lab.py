@@ -1,4 +1,4 @@
-"The lab from outside: stopped and gone on with, reports on a store with some runs missing."
+"The lab from outside: stopped or killed and gone on with, reports on a store with some runs missing."
 import json, os, re, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pytest
@@ -7,7 +7,8 @@ from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config
 LAB = Path(sys.executable).parent/'maca_lab'
 ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
 
-def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)       # a shell's background jobs ignore it, and so would what they start
+# a shell's background jobs ignore Ctrl-C, and so would what they start
+def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 def lab(*args): return subprocess.run([LAB, *map(str, args)], capture_output=True, text=True, env=ENV)
 
@@ -22,9 +23,11 @@ def fill(store, name, seeds, leave_out=(), n=400, acc=.8, **scale):
         if label in leave_out or store.has(k): continue
         y = np.arange(n)%4
         hit = rng.random(n)<acc+.01*(i%len(exp.cells))
-        p = dict(names=np.array([f'{o}.png' for o in range(n)]), target=y, probs=np.eye(4)[np.where(hit, y, (y+1)%4)], seen=np.arange(n)<40, tsne=rng.normal(size=(n,2))+3*np.eye(4)[y][:,:2])
+        p = dict(names=np.array([f'{o}.png' for o in range(n)]), target=y, probs=np.eye(4)[np.where(hit, y, (y+1)%4)],
+            seen=np.arange(n)<40, tsne=rng.normal(size=(n,2))+3*np.eye(4)[y][:,:2])
         c = dict(silhouette=.1, knn_accuracy=.8, intra=1.+.1*(label=='AFC')+.01*i, inter=2., intra_inter=.5)
-        store.add(k, dict(key=k, finished=f'{i:04}', error=None, labels=labels, n=n, accuracy=float(hit.mean()), accuracy_unseen=float(hit[40:].mean()), macro_accuracy=float(hit.mean()),
+        store.add(k, dict(key=k, finished=f'{i:04}', error=None, labels=labels, n=n, accuracy=float(hit.mean()),
+            accuracy_deduplicated=float(hit[40:].mean()), macro_accuracy=float(hit.mean()),
             last_accuracy=float(hit.mean()), hours=.3, clusters=c), p)
     return store
 
@@ -36,24 +39,57 @@ def test_report(tmp_path):
     html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
     assert set(html)=={f'paper.{n}.html' for n in ('table1', 'fig4_5_6', 'fig7', 'readings', 'recommended')}
     rows = Store(tmp_path/'s').rows()
-    acc = 100*rows[rows.key.isin([run_key(c) for l,c in plan(EXPERIMENTS['table1'], scale_config(data='ferplus', path=''), 2) if l=='AFC'])].accuracy
+    planned = plan(EXPERIMENTS['table1'], scale_config(data='ferplus', path=''), 2)
+    acc = 100*rows[rows.key.isin([run_key(c) for l,c in planned if l=='AFC'])].accuracy
     assert f'{acc.mean():.2f} ± {acc.std():.2f}' in html['paper.table1.html']
-    assert '2 of 2' in html['paper.table1.html'] and re.search(r'<th>MHCA</th>\s*<td>0 of 2</td>\s*<td>missing</td>', html['paper.table1.html']) and 'resnet18, 64 px, 12 epochs' in html['paper.table1.html']
-    assert '84.51' in html['paper.table1.html'] and '<td>0 of 2</td>' in html['paper.fig4_5_6.html'] and all('src="data:image/png;base64' in html[f'paper.{n}.html'] for n in ('table1', 'fig4_5_6', 'recommended'))       # whatever MPLBACKEND says
+    table1 = html['paper.table1.html']
+    assert '2 of 2' in table1
+    assert re.search(r'<th>MHCA</th>\s*<td>0 of 2</td>\s*<td>missing</td>', table1)
+    assert 'resnet18, 64 px, 12 epochs' in table1
+    assert '84.51' in table1
+    assert '<td>0 of 2</td>' in html['paper.fig4_5_6.html']
+    for n in ('table1', 'fig4_5_6', 'recommended'):                          # whatever MPLBACKEND says
+        assert 'src="data:image/png;base64' in html[f'paper.{n}.html']
+
+RUN = 'run fig7 --scale quick --n-faces 128 --epochs 3 --seeds 1 --device cpu --store'.split()
+
+def start(store):
+    "The process of `maca_lab run`, once an epoch is done, which is not trained again"
+    p = subprocess.Popen([LAB, *RUN, store.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV,
+        preexec_fn=hear_ctrl_c)
+    end = time.time()+600
+    def epochs_done(): return sum(len(f.read_text().splitlines())-1 for f in store.path.glob('work/*/history.csv'))
+    while not epochs_done() and p.poll() is None and time.time()<end: time.sleep(.05)
+    assert p.poll() is None, p.communicate()
+    return p
+
+def go_on(store):
+    "The same command goes on to the whole table"
+    assert len(store.rows())==0 and len(list(store.path.glob('work/*.log')))==1
+    s = lab('status', store.path)
+    assert 'stopped' in s.stdout, s.stdout + s.stderr
+    r = lab(*RUN, store.path)
+    assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr
+    assert (store.rows().epochs==3).all() and len(store.rows())==2
 
 def test_stopped_and_gone_on_with(tmp_path):
-    "Ctrl-C after an epoch of a run ends it and starts no other; the same command goes on to the whole table"
-    args = 'run fig7 --scale quick --n-faces 128 --epochs 3 --seeds 1 --device cpu --store'.split() + [tmp_path/'s']
+    "Ctrl-C after an epoch of a run ends it and starts no other"
     store = Store(tmp_path/'s')
-    p = subprocess.Popen([LAB, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV, preexec_fn=hear_ctrl_c)
-    end = time.time()+600
-    done = lambda: sum(len(f.read_text().splitlines())-1 for f in store.path.glob('work/*/history.csv'))
-    while not done() and p.poll() is None and time.time()<end: time.sleep(.05)             # an epoch, which is not trained again
+    p = start(store)
     p.send_signal(signal.SIGINT)
     out,err = p.communicate(timeout=120)
     assert p.returncode==130 and 'stopped' in err and 'Traceback' not in err, err
-    assert len(store.rows())==0 and len(list(store.path.glob('work/*.log')))==1
-    assert 'stopped' in (s := lab('status', tmp_path/'s')).stdout, s.stdout + s.stderr
-    r = lab(*args)
-    assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr
-    assert (store.rows().epochs==3).all() and len(store.rows())==2
+    go_on(store)
+
+def test_killed_and_gone_on_with(tmp_path):
+    "kill -9 of the command: its worker is gone within seconds, and only the time since the last checkpoint is lost"
+    store = Store(tmp_path/'s')
+    p = start(store)
+    key = next(store.path.glob('work/*.log')).stem
+    assert store.is_running(key)
+    p.send_signal(signal.SIGKILL)
+    p.communicate(timeout=60)
+    end = time.time()+30
+    while store.is_running(key) and time.time()<end: time.sleep(.1)
+    assert not store.is_running(key)
+    go_on(store)
