@@ -8,6 +8,7 @@ __all__ = ['METHODS', 'DATASETS', 'BACKBONES', 'FERPLUS_RULES', 'TARGETS', 'BALA
 
 # %% ../nbs/01_options.ipynb #fab7b12e
 import ast, importlib, importlib.metadata, importlib.util, os, pkgutil
+from functools import lru_cache
 from pathlib import Path
 from .core import *
 
@@ -21,6 +22,7 @@ class Registry:
         leave_out=(), # Modules of `package` that are no entries
     ):
         self.kind,self.package,self.aliases,self.leave_out,self.entries = kind,package,dict(aliases or {}),set(leave_out),{}
+        self._modules = None
 
     def register(self, entry):
         "Add `entry` under `entry.name`; an entry of that name is replaced. Returns the entry"
@@ -29,6 +31,10 @@ class Registry:
 
     def modules(self)->dict:
         "Names of the modules that hold entries, and their files; nothing is imported"
+        if self._modules is None: self._modules = self._find_modules()
+        return self._modules
+
+    def _find_modules(self):
         spec = importlib.util.find_spec(self.package) if self.package else None
         found = [o for o in pkgutil.iter_modules(spec.submodule_search_locations) if o.name not in self.leave_out] if spec else []
         return {o.name: Path(o.module_finder.path)/f'{o.name}.py' for o in found}
@@ -60,10 +66,13 @@ class Registry:
 # %% ../nbs/01_options.ipynb #401712c4
 _loaded = set()
 
+@lru_cache
+def _entry_points()->tuple: return tuple(o.value for o in importlib.metadata.entry_points(group='maca_net'))      # slow: every installed package is looked at
+
 def load_plugins():
     "Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS names. Raises `ImportError` for one that cannot be imported"
     named = [o.strip() for o in os.environ.get('MACA_PLUGINS', '').split(',') if o.strip()]
-    for module in [*(o.value for o in importlib.metadata.entry_points(group='maca_net')), *named]:
+    for module in [*_entry_points(), *named]:
         if module in _loaded: continue
         _loaded.add(module)
         try: importlib.import_module(module)

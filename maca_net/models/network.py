@@ -13,12 +13,12 @@ from torch import nn
 # %% ../../nbs/16_models.network.ipynb #d3913716
 class FaceNetwork(nn.Module):
     "Backbone and head: B x 3 x S x S -> logits B x K; in training a dict with `logits`, `features` and what else the head gives. Subclasses define `head`"
-    heads = None          # the attention heads of a network that has some
     def __init__(self,
         backbone, # A module with `num_features`, see `create_backbone`
     ):
         super().__init__()
         self.backbone,self.neck = backbone,nn.Identity()
+        self.heads = None                                     # the attention heads of a network that has some
         self.weights_info,self.precision = None,'fp32'
 
     def head(self, fmap)->dict:

@@ -8,6 +8,7 @@ __all__ = ['CHOICES', 'ALPHAS', 'OF_HEADS', 'OLD_NAMES', 'Readings', 'change_rea
 
 # %% ../../nbs/13_models.readings.ipynb #942c45d2
 from dataclasses import dataclass, fields, replace
+from ..core import *
 from ..options import *
 
 # %% ../../nbs/13_models.readings.ipynb #95012e54

@@ -1,0 +1,95 @@
+"The four walks of CONTRIBUTING.md, from outside of the package to the end: the code of that page is what runs here."
+import json, os, re, subprocess, sys
+from pathlib import Path
+import pandas as pd, pytest
+from PIL import Image
+from maca_net.data.draw import draw_scene, synth_faces
+
+ROOT,BIN = Path(__file__).parent.parent,Path(sys.executable).parent
+PLUGINS = 'two_pools,colour_files,two_pools_experiment'
+
+def blocks(language):
+    "The code blocks of CONTRIBUTING.md in a language, in order"
+    return re.findall(rf'^```{language}\n(.*?)^```$', (ROOT/'CONTRIBUTING.md').read_text(encoding='utf-8'), re.M|re.S)
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    "What a contributor has after typing in the page: modules, a report notebook, pictures"
+    d = tmp_path_factory.mktemp('walks')
+    for code in blocks('python'):
+        name = re.match(r'# (\S+\.\w+)\n', code)
+        if name and name[1].endswith('.py'): (d/name[1]).write_text(code)
+        elif name:
+            cell = dict(cell_type='code', id='a', execution_count=None, metadata={}, outputs=[], source=code)
+            nb = dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
+            (d/'reports').mkdir()
+            (d/'reports'/name[1]).write_text(json.dumps(nb))
+    images,df = synth_faces(96, size=48, seed=3)
+    (d/'faces').mkdir()
+    for i,(im,label) in enumerate(zip(images, df.label)): Image.fromarray(im).save(d/'faces'/f'{label}-{i:04}.png')
+    return d
+
+def run(folder, *args):
+    env = {**os.environ, 'MPLBACKEND': 'Agg', 'MACA_PLUGINS': PLUGINS, 'PYTHONPATH': os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])}
+    r = subprocess.run(list(map(str, args)), capture_output=True, text=True, cwd=folder, env=env)
+    assert r.returncode==0, r.stdout + r.stderr
+    return r
+
+def shell(folder, which):
+    "The commands of the page that hold a word, as written there"
+    lines = [l for b in blocks('bash') for l in b.splitlines() if re.search(which, l)]
+    assert lines, f'CONTRIBUTING.md has no command with {which}'
+    return [run(folder, BIN/l.split()[0], *l.split()[1:], *(['--device', 'cpu'] if l.split()[0] in ('maca_train', 'maca_eval') else [])) for l in lines]
+
+def test_loss_term(folder):
+    "Walk 1: the term trains, is a column, and is drawn"
+    use = next(b for b in blocks('python') if not b.startswith('# '))
+    r = run(folder, sys.executable, '-W', 'ignore', '-c', 'from loss_term import *\n' + use + '''
+names = list(learn.recorder.metric_names)
+assert 'length' in names, names
+assert learn.recorder.values[-1][names.index('length')-1]>0
+history = pd.DataFrame(list(learn.recorder.values), columns=names[1:-1]).assign(epoch=[1, 2])
+drawn = [l.get_label() for l in plot_curves(history).axes[1].get_lines()]
+print('DRAWN', drawn)''')
+    assert 'LENGTH (train)' in r.stdout.split('DRAWN')[1]
+
+@pytest.fixture(scope='module')
+def method_run(folder):
+    shell(folder, 'maca_train --method two_pools')
+    return folder/'runs'/'two_pools'
+
+def test_method_trains_and_is_scored(folder, method_run):
+    "Walk 2: the term's column is in the history, the run is read back and exported"
+    history,metrics = pd.read_csv(method_run/'history.csv'),json.loads((method_run/'metrics.json').read_text())
+    assert history.length.gt(0).all() and metrics['method']=='two_pools' and 'length' in metrics['terms']
+    scored,exported = shell(folder, 'maca_(eval|export) runs/two_pools')
+    assert f"{100*metrics['accuracy']:.2f}" in scored.stdout
+    assert (method_run/'two_pools.onnx').is_file() and 'two_pools.onnx' in exported.stdout
+
+def test_method_predicts_and_has_a_page(folder, method_run):
+    faces,_ = synth_faces(2, size=128, seed=1, occlusion=0.)
+    draw_scene(*faces).save(folder/'scene.png')
+    r = run(folder, BIN/'maca_predict', 'scene.png', '--model', method_run, '--json', '--device', 'cpu')
+    found, = json.loads(r.stdout)
+    assert len(found['faces'])==2 and all(abs(sum(f['probabilities'].values())-1)<1e-3 for f in found['faces'])
+    run(folder, sys.executable, '-W', 'ignore', '-c', f"from maca_net.deploy.app import build_app\nassert build_app({str(method_run)!r}, 'cpu')")
+
+def test_method_is_listed(folder):
+    assert 'two_pools' in run(folder, BIN/'maca_train', '--help').stdout
+
+def test_data_set(folder):
+    "Walk 3: a data set from outside trains, with its licence in the model card"
+    shell(folder, 'maca_train --data colour_files')
+    info = json.loads((folder/'runs'/'colour_files'/'config.json').read_text())
+    assert info['config']['data']=='colour_files' and len(info['labels'])==8
+    card = run(folder, sys.executable, '-W', 'ignore', '-c', "from maca_net.deploy.hub import *\nprint(HubRun.from_run('runs/colour_files', 'cpu').generate_model_card())")
+    assert 'Drawn faces, for a test.' in card.stdout
+
+def test_report(folder):
+    "Walk 4: an experiment with the method is run, stored with the term's column, and reported"
+    _,reported = shell(folder, 'maca_lab (run|report)')
+    rows = [json.loads(f.read_text()) for f in (folder/'results'/'pools'/'rows').glob('*.json')]
+    assert len(rows)==2
+    assert [len(r['history']['length']) for r in rows if 'two_pools' in r['key']]==[1]
+    html, = [Path(l) for l in reported.stdout.split() if l.endswith('.html')]
+    assert 'two pools' in html.read_text()
