@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'DATASETS', 'BACKBONES', 'FERPLUS_RULES', 'TARGETS', 'BALANCES', 'AUGMENTS', 'STATS', 'STEMS', 'SCHEDULES',
-           'PRECISIONS', 'EPOCHS', 'ON_BAD', 'SPLITS', 'PAPER_RECIPE', 'Registry', 'load_plugins', 'check_choice']
+           'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'PAPER_RECIPE', 'Registry', 'load_plugins',
+           'check_choice']
 
 # %% ../nbs/01_options.ipynb #fab7b12e
 import ast, importlib, importlib.metadata, importlib.util, os, pkgutil
@@ -88,12 +89,14 @@ FERPLUS_RULES = ('majority', 'argmax', 'soft')              # how ten votes beco
 TARGETS = ('label', 'votes')                                # what is trained on
 BALANCES = ('sampling', 'loss')                             # every class equally often; weighted cross-entropy
 AUGMENTS = ('paper', 'none', 'strong')
-STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3), none=([0.]*3, [1.]*3))   # mean and standard deviation to normalise with: those of the weights' own training
+STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3),      # mean and standard deviation to normalise with,
+    none=([0.]*3, [1.]*3))                                                                  # those of the weights' own training
 STEMS = ('imagenet', 'no_pool', 'stride1')                  # first layers of a ResNet, of stride 4, 2 and 1
 SCHEDULES = ('step', 'cosine', 'one_cycle')
 PRECISIONS = ('auto', 'bf16', 'fp16', 'fp32')
-EPOCHS = ('best', 'last')                                   # which weights of a run: of the epoch chosen on validation, or of the last
-ON_BAD = ('error', 'warn')                                  # what a damaged image does: stop, or be left out with a warning
+EPOCHS = ('best', 'last')                                   # weights of a run: of the epoch chosen on validation, or of the last
+ON_BAD = ('error', 'warn')                                  # a damaged image stops the run, or is left out with a warning
+EXPORT_FORMATS = ('onnx', 'openvino', 'torch', 'safetensors')
 SPLITS = ('train', 'valid', 'test')
 
 # %% ../nbs/01_options.ipynb #632e36cb
@@ -105,4 +108,5 @@ def check_choice(
     choices, # What it takes
 ):
     "Raises `ValueError` for a word that an option does not take"
-    if value not in choices: raise ValueError(f'{name} is one of {", ".join(map(str, choices))}, not {value!r}{did_you_mean(value, choices)}')
+    if value in choices: return
+    raise ValueError(f'{name} is one of {", ".join(map(str, choices))}, not {value!r}{did_you_mean(value, choices)}')

@@ -7,11 +7,10 @@ __all__ = ['eval_parser', 'maca_eval']
 
 # %% ../../nbs/82_cli.evaluate.ipynb #dfece436
 from ..core import *
-from ..runs.evaluate import *
+from ..options import *
+from .base import *
 from .base import _guard, _parser
 from .train import *
-from ..options import *
-from ..runs.config import *
 
 # %% ../../nbs/82_cli.evaluate.ipynb #8707f94a
 _EVAL = '''examples:
@@ -24,14 +23,16 @@ def eval_parser():
     "Options of `maca_eval`"
     p = _parser('maca_eval', 'Score a trained run on a split. By default the data are those of the run.', _EVAL)
     p.add_argument('run_dir', metavar='RUN_DIR', help='a folder that maca_train wrote')
-    p.add_argument('--data', choices=('synth', 'ferplus', 'rafdb', 'folder'), help="data set (default: the run's)")
+    p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: the run's)")
     p.add_argument('--path', help="folder of the data set (default: the run's)")
-    p.add_argument('--rule', help="FERPlus label rule (default: the run's)")
-    p.add_argument('--split', choices=('train', 'valid', 'test'), default='valid', help='default: valid')
+    p.add_argument('--rule', choices=FERPLUS_RULES, help="FERPlus label rule (default: the run's)")
+    p.add_argument('--split', choices=SPLITS, default='valid', help='default: valid')
     p.add_argument('--subset', metavar='FILE', help='RAF-DB: only the test images of this list (occlusion, pose)')
-    p.add_argument('--epoch', choices=EPOCHS, default='best', help='weights of the epoch chosen on validation (best) or of the last (default: best)')
-    p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
-    p.add_argument('--on-bad', choices=('error', 'warn'), default='error', help='stop at a bad image, or go on without it')
+    p.add_argument('--epoch', choices=EPOCHS, default='best',
+        help='weights of the epoch chosen on validation (best) or of the last (default: best)')
+    p.add_argument('--flip', action='store_true',
+        help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
+    p.add_argument('--on-bad', choices=ON_BAD, default='error', help='stop at a bad image, or go on without it')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     p.add_argument('--json', metavar='FILE', help='write the scores here; rows of `confusion` are the true class')
     return p
@@ -43,7 +44,11 @@ def maca_eval(argv=None):
     args = vars(p.parse_args(argv))
     file = args.pop('json')
     def run():
-        res = evaluate_run(**args)
+        res = _evaluate(**args)
         if file: write_json(file, res)
         print(summary(res, res['data']))
     _guard(p, run)
+
+def _evaluate(**args):
+    from maca_net.runs.evaluate import evaluate_run
+    return evaluate_run(**args)

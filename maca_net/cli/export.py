@@ -6,11 +6,9 @@
 __all__ = ['export_parser', 'maca_export']
 
 # %% ../../nbs/83_cli.export.ipynb #d3781946
-from ..deploy.runtime import *
-from ..deploy.export import *
-from .base import _guard, _parser
 from ..options import *
-from ..runs.config import *
+from .base import *
+from .base import _guard, _parser
 
 # %% ../../nbs/83_cli.export.ipynb #d8f27f33
 _EXPORT = '''examples:
@@ -27,10 +25,12 @@ def export_parser():
     p = _parser('maca_export', "Write a run's model in a format that other programs read, and hold it against torch.\n"
         'Faces in 0..1 go in, probabilities come out; labels and how to resize stand in the file.', _EXPORT)
     p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors file exported from one')
-    p.add_argument('--format', choices=tuple(FORMATS), default='onnx', help='torch: a .pt2 of torch.export (default: onnx)')
+    p.add_argument('--format', choices=EXPORT_FORMATS, default='onnx', help='torch: a .pt2 of torch.export (default: onnx)')
     p.add_argument('--out', dest='file', metavar='FILE', help='where to (default: in RUN_DIR, named as the run)')
-    p.add_argument('--epoch', choices=EPOCHS, default='best', help='weights of the epoch chosen on validation (best) or of the last (default: best)')
-    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's training data and measured on its validation data: both are read")
+    p.add_argument('--epoch', choices=EPOCHS, default='best',
+        help='weights of the epoch chosen on validation (best) or of the last (default: best)')
+    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's training data "
+        'and measured on its validation data: both are read')
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")
     return p
 
@@ -42,12 +42,15 @@ def maca_export(argv=None):
     int8,path = args.pop('int8'),args.pop('path')
     if int8 and args['format']!='onnx': p.error('--int8 goes with --format onnx')
     if path and not int8: p.error('--path goes with --int8')
-    def run():
-        if int8:
-            res = quantize_run(args['run'], args['file'], args['epoch'], path)
-            print(f"{res['file']}: {res['bytes']/1e6:.1f} MB ({res['bytes_float']/1e6:.1f} in float); on {res['n']} validation faces {100*res['accuracy']:.2f} % "
-                  f"({100*res['accuracy_float']:.2f} in float), the same answer for {100*res['agreement']:.1f} %")
-            return
-        res = export_run(**args)
-        print(f"{res['file']}: {res['bytes']/1e6:.1f} MB, probabilities within {res['max_difference']:.1e} of torch's")
-    _guard(p, run)
+    _guard(p, lambda: print(_quantized(args, path) if int8 else _exported(args)))
+
+def _quantized(args, path):
+    from maca_net.deploy.export import quantize_run
+    res = quantize_run(args['run'], args['file'], args['epoch'], path)
+    return (f"{res['file']}: {res['bytes']/1e6:.1f} MB ({res['bytes_float']/1e6:.1f} in float); on {res['n']} validation faces "
+        f"{100*res['accuracy']:.2f} % ({100*res['accuracy_float']:.2f} in float), the same answer for {100*res['agreement']:.1f} %")
+
+def _exported(args):
+    from maca_net.deploy.export import export_run
+    res = export_run(**args)
+    return f"{res['file']}: {res['bytes']/1e6:.1f} MB, probabilities within {res['max_difference']:.1e} of torch's"

@@ -8,14 +8,11 @@ __all__ = ['train_parser', 'default_out', 'maca_train', 'changed_readings', 'sum
 # %% ../../nbs/81_cli.train.ipynb #ba1d9de3
 from dataclasses import asdict, fields
 from pathlib import Path
-from ..data.frames import *
-from ..models.readings import *
+from ..core import *
+from ..options import *
 from ..runs.config import *
-from ..runs.train import *
-from ..deploy.align import *
 from .base import *
 from .base import _AGAIN, _LESS, _guard, _parser
-from ..options import *
 
 # %% ../../nbs/81_cli.train.ipynb #f7e0bcfd
 _TRAIN = '''examples:
@@ -36,18 +33,24 @@ _OLD_OPTIONS = dict(method=['--preset'], afc_weight=['--a'], mi_weight=['--u']) 
 
 def _names_of(registry): return '; '.join(f'{n}: {registry.about(n)}' for n in registry.names())
 
+def _add_option(parser, f):
+    "The option of a field of `RunConfig`"
+    names,typ,choices = ['--' + f.name.replace('_', '-'), *_OLD_OPTIONS.get(f.name, [])],f.type,f.metadata.get('choices')
+    by_name = isinstance(choices, Registry)                             # a registry may be added to: `RunConfig` looks names up
+    about = f.metadata['help'] + (f': {_names_of(choices)}' if by_name else '')
+    if f.default is not None and typ is not bool: about += f' (default: {f.default})'
+    if typ is bool: return parser.add_argument(*names, action='store_true', help=about)
+    metavar = 'NAME' if by_name else None if choices else {int: 'N', float: 'X'}.get(typ, f.name.upper())
+    parser.add_argument(*names, dest=f.name, type=typ, default=f.default, choices=None if by_name else choices, metavar=metavar, help=about)
+
+# %% ../../nbs/81_cli.train.ipynb #dd51afb8
 def train_parser():
     "Options of `maca_train`: `RunConfig`'s fields and --out"
     p = _parser('maca_train', 'Train a facial expression classifier and save the run: weights, history, metrics, figures.\n'
         'The epoch is chosen on validation data, never on the test split.', _TRAIN)
-    for f in fields(RunConfig):
-        o,typ = ['--' + f.name.replace('_', '-'), *_OLD_OPTIONS.get(f.name, [])],{'int': int, 'float': float, 'bool': bool}.get(getattr(f.type, '__name__', f.type), str)
-        choices = f.metadata.get('choices')
-        hlp = f.metadata['help'] + (f': {_names_of(choices)}' if isinstance(choices, Registry) else '') + ('' if f.default is None or typ is bool else f' (default: {f.default})')
-        if typ is bool: p.add_argument(*o, action='store_true', help=hlp)
-        else: p.add_argument(*o, dest=f.name, type=typ, default=f.default, choices=None if isinstance(choices, Registry) else choices, help=hlp,
-                             metavar='NAME' if isinstance(choices, Registry) else None if choices else {int: 'N', float: 'X'}.get(typ, f.name.upper()))
-    p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/DATA-METHOD-ARCH-SIZE-sSEED, a folder of yours by its name); one that was interrupted goes on')
+    for f in fields(RunConfig): _add_option(p, f)
+    p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/DATA-METHOD-ARCH-SIZE-sSEED, a folder of yours by its name); '
+        'one that was interrupted goes on')
     return p
 
 # %% ../../nbs/81_cli.train.ipynb #97cd95c1
@@ -63,38 +66,62 @@ def maca_train(argv=None):
     "Entry point of `maca_train`"
     p = train_parser()
     args = vars(p.parse_args(argv))
-    out = args.pop('out') or default_out(args)
+    out = Path(args.pop('out') or default_out(args))
     def run():
         stop_on_term()
-        res = train_run(RunConfig(**args), out)
+        cfg = RunConfig(**args)                   # a wrong word is named before torch is loaded
+        res = _train(cfg, out)
         if res is None: return                    # another process tells
         print(summary(res, args['data']))
-        print(f'run saved in {out} (figures in {Path(out)/"figures"})')
+        print(f'run saved in {out} (figures in {out/"figures"})')
         if DATASETS[args['data']].frame is None: _measure_frame(out)
-    def again(): return _AGAIN if (Path(out)/'checkpoint.pt').exists() else f'; the run is saved in {out}' if (Path(out)/'config.json').exists() else ''
-    _guard(p, run, _LESS, again)
+    _guard(p, run, _LESS, lambda: _after_stop(out))
+
+def _train(cfg, out):
+    from maca_net.runs.train import train_run
+    return train_run(cfg, out)
+
+def _after_stop(out):
+    "What becomes of a run that was stopped"
+    if (out/'config.json').exists(): return f'; the run is saved in {out}; type the same command for figures that are missing'
+    return _AGAIN if (out/'checkpoint.pt').exists() or any(out.glob('checkpoint-stage-*.pt')) else ''
 
 # %% ../../nbs/81_cli.train.ipynb #9ef8a718
 def _measure_frame(out):
-    "So that maca_predict cuts faces as these were; a run is whole without it"
-    try: print(f'Measured how the training faces are cropped (eyes at {100*save_frame(out).landmarks[0,1]:.0f} % of the height); maca_predict will crop new faces the same way.')
-    except (ImportError, ValueError, OSError) as e: print(f'Not measured how the training faces are cropped ({e}); maca_predict will crop new faces as those of FERPlus are.')
+    "Measure how the training faces are cropped, for maca_predict. A run is whole without the measurement"
+    from maca_net.deploy.align import save_frame
+    try:
+        eyes = 100*save_frame(out).landmarks[0,1]
+        print(f'Measured how the training faces are cropped (eyes at {eyes:.0f} % of the height); maca_predict will crop new faces the same way.')
+    except (ImportError, ValueError, OSError) as e:
+        print(f'Not measured how the training faces are cropped ({e}); maca_predict will crop new faces as those of FERPlus are.')
 
-def changed_readings(res):
-    "What differs from the method's own readings, as text"
-    have,was = res['readings'],asdict(METHODS[res['method']].readings)
-    return ''.join(f', {k}={v}' for k,v in have.items() if v!=was.get(k))
+# %% ../../nbs/81_cli.train.ipynb #94143151
+def changed_readings(
+    res, # Content of metrics.json
+)->str:
+    "The readings that differ from the method's own, as text"
+    was = asdict(METHODS[res['method']].readings)
+    return ''.join(f', {k}={v}' for k,v in res['readings'].items() if v!=was.get(k))
+
+def _of_hundred(share): return f'{100*share:.2f} %'
 
 # %% ../../nbs/81_cli.train.ipynb #c5d01d39
-def summary(res, data):
+def summary(
+    res, # Content of metrics.json
+    data, # Name of the data set
+)->str:
     "A few lines for a person"
     rule = f' (label rule {res["rule"]})' if data=='ferplus' else ''
     lines = [f"{data}{rule}, {res['split']}: {res['n']} faces, method {res['method']}{changed_readings(res)}, {res['scale']}"]
     if res.get('flipped'): lines.append('(each face averaged with its mirror image)')
     if res.get('synthetic'): lines.append('(generated faces: a trial of the software, nothing to compare with a paper)')
-    lines.append(f"accuracy {100*res['accuracy']:.2f} %   macro {100*res['macro_accuracy']:.2f} %   macro F1 {100*res['macro_f1']:.2f} %   NLL {res['nll']:.3f}   ECE {res['ece']:.3f}")
-    if res.get('accuracy_deduplicated') is not None: lines.append(f"accuracy without the {res['seen_in_train']} faces that occur in train: {100*res['accuracy_deduplicated']:.2f} %")
-    if 'best_epoch' in res: lines.append(f"epoch {res['best_epoch']} chosen on validation; last epoch: {100*res['last']['accuracy']:.2f} %")
-    if 'linear_on_pixels' in res: lines.append(f"a linear model on the pixels reaches {100*res['linear_on_pixels']:.2f} %, chance is {100/len(res['labels']):.1f} %")
-    lines.append('per class: ' + '  '.join(f'{c} {100*a:.0f}' if a is not None else f'{c} -' for c,a in res['per_class'].items()))
+    lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 {_of_hundred(res['macro_f1'])}   "
+        f"NLL {res['nll']:.3f}   ECE {res['ece']:.3f}")
+    if res.get('accuracy_deduplicated') is not None:
+        lines.append(f"accuracy without the {res['seen_in_train']} faces that occur in train: {_of_hundred(res['accuracy_deduplicated'])}")
+    if 'best_epoch' in res: lines.append(f"epoch {res['best_epoch']} chosen on validation; last epoch: {_of_hundred(res['last']['accuracy'])}")
+    if 'linear_on_pixels' in res:
+        lines.append(f"a linear model on the pixels reaches {_of_hundred(res['linear_on_pixels'])}, chance is {100/len(res['labels']):.1f} %")
+    lines.append('per class: ' + '  '.join(f'{c} -' if a is None else f'{c} {100*a:.0f}' for c,a in res['per_class'].items()))
     return '\n'.join(lines)
