@@ -13,8 +13,10 @@ from pathlib import Path
 
 # %% ../nbs/00_core.ipynb #600de3be
 EXPRESSIONS = ('neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt')
-_SYNONYMS = dict(happy='happiness', happiness='happiness', joy='happiness', sad='sadness', angry='anger', disgusted='disgust',
-    fearful='fear', afraid='fear', scared='fear', surprised='surprise', suprise='surprise', natural='neutral', contemptuous='contempt')
+_SYNONYMS = {word: name for name,words in dict(
+    neutral='natural neutrality', happiness='happy joy joyful happyness', surprise='surprised suprise surprize surprized surprising',
+    sadness='sad saddened', anger='angry angered angriness', disgust='disgusted disgusting', fear='fearful fearfulness afraid scared frightened',
+    contempt='contemptuous contemptuousness').items() for word in words.split()}
 
 def canonical_name(
     name:str, # A class name, as a data set or a folder spells it
@@ -27,11 +29,12 @@ def canonical_name(
 # %% ../nbs/00_core.ipynb #1f299f67
 def sort_vocab(
     names, # Class names in any order
-)->list: # The same names: known expressions in the order of `EXPRESSIONS`, others behind them by the alphabet
+)->list: # The same names: known expressions in the order of `EXPRESSIONS`, others behind them by the alphabet, numbers by their value
     "Bring class names into the one order of this package"
     def key(n):
         c = canonical_name(n)
-        return (EXPRESSIONS.index(c) if c else len(EXPRESSIONS), str(n))
+        words = re.split(r'(\d+)', str(n))                     # text and numbers in turn
+        return (EXPRESSIONS.index(c) if c else len(EXPRESSIONS), [int(o) if i%2 else o for i,o in enumerate(words)], str(n))
     return sorted(set(names), key=key)
 
 # %% ../nbs/00_core.ipynb #68857c00
