@@ -1,4 +1,4 @@
-"The page of `maca_app` in a real browser: headless Chromium, driven by Selenium, which reaches nothing but this machine."
+"The page of `maca_app` in a real browser: headless Chromium, driven by Selenium, that reaches this machine alone."
 import base64, csv, io, json, os, re, shutil, subprocess, sys, time
 from pathlib import Path
 from urllib.parse import urlsplit

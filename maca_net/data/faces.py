@@ -40,7 +40,7 @@ class ClassesNamed(DataWarning): "Classes that are given by numbers, and the nam
 class SkippedFile(DataWarning): "Files that systems and programs leave behind"
 PUBLISHED = pd.read_csv(Path(__file__).parents[1]/'published_counts.csv' if '__file__' in globals() else '../maca_net/published_counts.csv')
 
-# %% ../../nbs/06_data.faces.ipynb #71ba0111
+# %% ../../nbs/06_data.faces.ipynb #8d22a224
 _BOMS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
     (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'))             # UTF-32 first: its mark begins as that of UTF-16
 
@@ -54,7 +54,7 @@ def text_encoding(
     if max(even, odd)<=len(head)/4 or min(even, odd): return 'utf-8'
     return 'utf-16-le' if odd else 'utf-16-be'
 
-# %% ../../nbs/06_data.faces.ipynb #4f2a48b9
+# %% ../../nbs/06_data.faces.ipynb #267ac107
 def open_text(
     file, # A list or a table
 ): # Opened for reading, as text
@@ -78,7 +78,7 @@ def read_table(
     if miss := set(columns) - set(df.columns): raise ValueError(f'{file} lacks the columns {sorted(miss)}')
     return df
 
-# %% ../../nbs/06_data.faces.ipynb #0fba0d97
+# %% ../../nbs/06_data.faces.ipynb #25a80181
 def check_names(
     names:pd.Series, # Image names; row i stands in line i+2
     file, # Where they stand
@@ -125,7 +125,7 @@ class Faces:
         "Image `i` as PIL image"
         return Image.fromarray(self.images[i]) if self.images is not None else open_image(self.df.path[i])
 
-# %% ../../nbs/06_data.faces.ipynb #78b1114b
+# %% ../../nbs/06_data.faces.ipynb #67a37af9
 _SYSTEM = {'__macosx', '@eadir', '#recycle', '@recycle', '$recycle.bin', 'system volume information', 'lost+found',
     'thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini', 'icon\r'}
 
@@ -135,7 +135,7 @@ def is_system(
     "Whether a system or a program left that file or folder behind, or hides it"
     return name.startswith('.') or name.lower() in _SYSTEM
 
-# %% ../../nbs/06_data.faces.ipynb #bdf6f777
+# %% ../../nbs/06_data.faces.ipynb #92486583
 def walk_files(
     folder, # With all below it
 )->tuple: # (files, skipped files), both in order
@@ -188,7 +188,7 @@ def _complain(faces, bad, kind, text, on_bad, done='left out'):
     if not len(faces): raise ValueError(f'{faces.name}: no image left to read')
     return faces
 
-# %% ../../nbs/06_data.faces.ipynb #bb63d934
+# %% ../../nbs/06_data.faces.ipynb #45468757
 def pixel_hash(
     a:np.ndarray, # An image
 )->str: # 32 hexadecimal digits
@@ -203,7 +203,7 @@ def _decoded(path, mode, size=None):
     if size is None or a.shape[:2]==size: return a,pixel_hash(a),a.shape[:2],None
     return np.asarray(im.resize(size[::-1], Image.Resampling.BILINEAR)),pixel_hash(a),a.shape[:2],None
 
-# %% ../../nbs/06_data.faces.ipynb #8542fc11
+# %% ../../nbs/06_data.faces.ipynb #6411c51a
 def _read_pixels(paths, mode, size, memory, progress):
     "(arrays, or None where they are of several sizes or do not fit; hashes; heights and widths; errors) of image files"
     arrays,hashes,shapes,errors,used = [],[],[],[],0
@@ -243,7 +243,7 @@ def mark_seen(
     "Say in `seen_in_train` which images outside train also occur there, pixel for pixel"
     df['seen_in_train'] = df.pixels.isin(set(df.pixels[df.split=='train'])) & (df.split!='train')
 
-# %% ../../nbs/06_data.faces.ipynb #c8ca27aa
+# %% ../../nbs/06_data.faces.ipynb #1da87c39
 def _several_labels(df):
     "Names of the images whose pixels occur under several labels, an image a line: 'a.png (anger), b.png (fear)'"
     twice = df[df.duplicated('pixels', keep=False)]

@@ -13,15 +13,15 @@ from PIL import Image, ImageOps, features
 from pathlib import Path
 from ..core import *
 
-# %% ../../nbs/04_data.images.ipynb #774b5ec8
+# %% ../../nbs/04_data.images.ipynb #971fb636
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')     # that Pillow is asked to try, besides HEIC and AVIF
 HEIF_EXTENSIONS = {'.heic', '.heif', '.hif', '.avif'}       # photographs of newer telephones
 EXTENSIONS = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', *HEIF_EXTENSIONS}
 
 class RefusedImage(OSError): "A picture that is not opened: it is too large, or the library that reads it is missing"
 
-# %% ../../nbs/04_data.images.ipynb #e123f731
-MAX_PIXELS = 65_000_000    # opening takes at most 16 bytes a pixel (a transparent picture, laid on white): 1.1 GB at the limit
+# %% ../../nbs/04_data.images.ipynb #5f5540f9
+MAX_PIXELS = 65_000_000    # opening takes 8 bytes a pixel (JPEG) to 20 (a transparent WebP, laid on white): 1.3 GB at the limit
 
 def check_pixels(
     size, # Width and height
@@ -33,7 +33,7 @@ def check_pixels(
     raise RefusedImage(f'{name} cannot be read as an image: it has {w:,} x {h:,} pixels, '
         f'more than the {MAX_PIXELS//10**6} million that are opened. Make it smaller first')
 
-# %% ../../nbs/04_data.images.ipynb #abdd2799
+# %% ../../nbs/04_data.images.ipynb #68a0b935
 def heif_kind(
     head:bytes, # The first bytes of a file, 32 at least
 )->str|None:
@@ -43,7 +43,7 @@ def heif_kind(
     if brands & {b'avif', b'avis'}: return 'AVIF'
     return 'HEIC' if brands & {b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1'} else None
 
-# %% ../../nbs/04_data.images.ipynb #8ad60a7d
+# %% ../../nbs/04_data.images.ipynb #183c5544
 def heif_formats()->dict: # 'HEIC' or 'AVIF' -> Pillow's name of the format
     "Which of HEIC and AVIF can be read here; the plugins are registered with Pillow"
     found = {'AVIF': 'AVIF'} if 'avif' in features.modules and features.check('avif') else {}
@@ -58,7 +58,7 @@ def heif_formats()->dict: # 'HEIC' or 'AVIF' -> Pillow's name of the format
         except ImportError: pass
     return found
 
-# %% ../../nbs/04_data.images.ipynb #0e94d85c
+# %% ../../nbs/04_data.images.ipynb #aac7a45e
 def unread_extensions()->set:
     "The endings of `EXTENSIONS` whose pictures cannot be read here, as no plugin is installed for them"
     have = heif_formats()
@@ -66,7 +66,7 @@ def unread_extensions()->set:
 
 HEIF_ADVICE = 'pip install "maca_net[heic]" reads HEIC and AVIF, or save them as JPEG'
 
-# %% ../../nbs/04_data.images.ipynb #cb73470a
+# %% ../../nbs/04_data.images.ipynb #789eeec2
 def picture_file(
     file, # A binary file, open for reading
     name, # How messages call it
@@ -95,7 +95,7 @@ def upright(
         top = 1 if im.mode=='F' and a.max()<=1 else 65535 if im.mode!='F' and (';16' in im.mode or a.max()>255) else 255
         a *= 255/top
         im = Image.fromarray(a.clip(0, 255, out=a).round(out=a).astype(np.uint8))
-    if im.has_transparency_data: im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
+    if im.has_transparency_data: im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im if im.mode=='RGBA' else im.convert('RGBA'))
     return im.convert(mode)
 
 # %% ../../nbs/04_data.images.ipynb #e2223af9
