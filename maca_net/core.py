@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['EXPRESSIONS', 'NAMES', 'canonical_name', 'sort_vocab', 'atomic_path', 'write_json', 'read_json', 'parse_json',
-           'sha256', 'first_line', 'why_unread', 'needs', 'with_bar', 'did_you_mean', 'code_version']
+           'sha256', 'first_line', 'why_unread', 'needs', 'is_watched', 'duration', 'with_bar', 'did_you_mean',
+           'code_version']
 
 # %% ../nbs/00_core.ipynb #cbbb8cba
-import difflib, hashlib, json, os, re, subprocess, sys, tempfile
+import difflib, hashlib, json, os, re, subprocess, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def write_json(
     with atomic_path(path) as tmp:
         tmp.write_text(json.dumps(obj, indent=2, default=_plain, ensure_ascii=False) + '\n', encoding='utf-8', errors='backslashreplace')
 
-# %% ../nbs/00_core.ipynb #3f670b32
+# %% ../nbs/00_core.ipynb #8e79ced0
 def read_json(
     path, # A file of JSON
     most:float=256e6, # Bytes that the file may have
@@ -99,7 +100,7 @@ def parse_json(
         if not level: return value
     raise ValueError(f'{where} is damaged (nested deeper than 64 levels)')
 
-# %% ../nbs/00_core.ipynb #0982c4b4
+# %% ../nbs/00_core.ipynb #5b081593
 def sha256(
     path, # A file
 )->str: # Its SHA-256 as 64 hexadecimal digits
@@ -133,14 +134,37 @@ def needs(
     try: yield
     except ImportError as e: raise ImportError(f'{" and ".join(packages)} needed ({e}): pip install "maca_net[{extra}]"') from None
 
-# %% ../nbs/00_core.ipynb #54ff1bb7
+# %% ../nbs/00_core.ipynb #4af48251
+def is_watched()->bool:
+    "Whether somebody looks while a function works: the output goes to a notebook or a terminal, not to a file or a pipe"
+    from fastprogress.fastprogress import IN_NOTEBOOK
+    return IN_NOTEBOOK or sys.stdout.isatty()
+
+def duration(
+    seconds:float,
+)->str: # Such as '2 h 5 min', '3 min', '40 s'
+    "A time in words"
+    minutes = round(seconds/60)
+    if seconds<100: return f'{seconds:.0f} s'
+    return f'{minutes//60} h {minutes%60} min' if minutes>=60 else f'{minutes} min'
+
+# %% ../nbs/00_core.ipynb #1673674a
 def with_bar(
     items, # What is gone through
     **kw, # See fastprogress's `progress_bar`
 ):
-    "`items` with a progress bar in a notebook or a terminal; without one where the output goes to a file or a pipe"
-    from fastprogress.fastprogress import IN_NOTEBOOK, progress_bar
-    return progress_bar(items, leave=False, **kw) if IN_NOTEBOOK or sys.stdout.isatty() else items
+    "`items` with a progress bar in a notebook or a terminal; elsewhere with a line on stderr every 50 seconds"
+    if not is_watched(): return _with_lines(items)
+    from fastprogress.fastprogress import progress_bar
+    return progress_bar(items, leave=False, **kw)
+
+def _with_lines(items, every=50., clock=time.monotonic):
+    said,n = clock(),len(items) if hasattr(items, '__len__') else None
+    for i,o in enumerate(items):
+        yield o
+        if clock()-said<every: continue
+        print(f'{i+1}{f" of {n}" if n else ""} done', file=sys.stderr, flush=True)
+        said = clock()
 
 # %% ../nbs/00_core.ipynb #b4f4f13c
 def did_you_mean(

@@ -9,7 +9,7 @@ __all__ = ['CommandParser', 'command_output', 'stop_on_term']
 import argparse, contextlib, io, os, re, signal, sys, threading, warnings
 from ..core import *
 
-# %% ../../nbs/80_cli.base.ipynb #9abddacd
+# %% ../../nbs/80_cli.base.ipynb #03c9eabe
 class CommandParser(argparse.ArgumentParser):
     "A parser with `--version`, which names the nearest option or value where one is misspelt"
     def __init__(self, *args, **kwargs):
@@ -71,7 +71,7 @@ def _without_bars():
     from fastprogress import fastprogress
     fastprogress.NO_BAR = not sys.stdout.isatty()
 
-# %% ../../nbs/80_cli.base.ipynb #aec0e427
+# %% ../../nbs/80_cli.base.ipynb #5191f522
 def _guard(
     parser, # Of the command
     f, # What it does
