@@ -6,18 +6,17 @@
 __all__ = ['measure_frame', 'save_frame', 'align_face']
 
 # %% ../../nbs/71_deploy.align.ipynb #3b6dc95c
-import json, math
+import math
 import numpy as np
 from PIL import Image
 from pathlib import Path
 from ..core import *
+from ..options import *
 from ..data.images import *
 from ..data.frames import *
 from ..data.faces import *
 from ..runs.config import *
-from ..runs.evaluate import *
 from .detect import *
-from ..options import *
 
 # %% ../../nbs/71_deploy.align.ipynb #d6cfc98f
 def _tilt(l): return math.degrees(math.atan2(*(l[1]-l[0])[::-1]))
@@ -35,10 +34,14 @@ def measure_frame(
         im = open_picture(faces.image(i))
         im = im.resize((max(round(192*im.width/im.height), 1), 192), Image.Resampling.BICUBIC)
         d = find_faces(det, Image.fromarray(_pad(np.asarray(im), 96)))
-        if len(d.boxes): rows.append((d.landmarks[0]-96)/im.size); tilts.append(_tilt(d.landmarks[0])); aspects.append(im.width/im.height)
-    if len(rows)<10: raise ValueError(f'{faces.name}: only {len(rows)} faces found in {min(n, len(faces))} images, too few to measure a frame')
+        if not len(d.boxes): continue
+        rows.append((d.landmarks[0]-96)/im.size)
+        tilts.append(_tilt(d.landmarks[0]))
+        aspects.append(im.width/im.height)
+    if len(rows)<10:
+        raise ValueError(f'{faces.name}: only {len(rows)} faces found in {min(n, len(faces))} images, too few to measure a frame')
     l = np.median(rows, 0)
-    l = (l + (l*[-1,1]+[1,0])[[1,0,2,4,3]])/2                          # faces have no side
+    l = (l + (l*[-1,1]+[1,0])[[1,0,2,4,3]])/2                          # the mean with the mirror image: faces have no side
     return Frame(l.round(3), float(round(1.96*1.4826*np.median(np.abs(tilts)), 1)), float(np.median(aspects).round(3)))
 
 # %% ../../nbs/71_deploy.align.ipynb #19d12c75
@@ -48,10 +51,11 @@ def save_frame(
     detector='mtcnn', # See `get_detector`
     n:int=500, # Training faces looked at, at most
 )->Frame:
-    "Measure the frame of a run's training faces and keep it in its config.json. Raises `ValueError` where the detector finds too few of them"
+    "Measure the frame of a run's training faces and keep it in its config.json. Raises `ValueError` where too few are found"
+    from maca_net.runs.evaluate import read_run_data
     file = Path(run)/'config.json'
     if not file.is_file(): raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote')
-    info = json.loads(file.read_text(encoding='utf-8'))
+    info = read_json(file)
     faces = read_run_data(run, run_config(info, path))
     f = measure_frame(faces.only('train') if 'train' in faces.splits else faces, detector, n)
     write_json(file, dict(info, frame=f.to_dict()))
@@ -63,15 +67,26 @@ def align_face(
     landmarks, # 5 x 2, in its pixels
     frame:Frame, # The training data's
     largest:int=512, # Pixels a side, at most
-)->Image.Image: # Of the face's own resolution, as wide by its height as the training faces; what lies outside of the picture repeats its edge
-    "The face cut out as the training faces were"
+)->Image.Image: # In the face's own resolution and the proportions of the training faces
+    "The face cut out as the training faces were. Outside of the picture its edge is repeated"
     wide = frame.aspect
-    z,w = (np.asarray(p, float)@[1,1j] for p in (landmarks, frame.landmarks*[wide,1]))       # points as complex numbers: a turn and a zoom are one factor
+    z,w = (np.asarray(p, float)@[1,1j] for p in (landmarks, frame.landmarks*[wide,1]))       # complex: turn and zoom are one factor
     zc,wc = z-z.mean(),w-w.mean()
     turn = math.degrees(np.angle((zc.conj()*wc).sum()))
     turn = math.radians(turn-np.clip(turn, -frame.tilt, frame.tilt))
     k = math.sqrt((abs(wc)**2).sum()/max((abs(zc)**2).sum(), 1e-9))*np.exp(1j*turn)    # picture -> frame
     corners = z.mean() + (np.array([0, wide, 1j, wide+1j])-w.mean())/k
+    part,origin = _part(im, corners)
+    sides = np.array([wide, 1])/abs(k)
+    n = max(math.ceil(sides.max()/largest), 1)
+    if n>1: part = part.reduce(n)                                       # else a large face would alias
+    size = tuple(int(s) for s in np.clip(np.round(sides/n), 16, largest))
+    right,down,start = wide/k/size[0]/n,1j/k/size[1]/n,(corners[0]-origin)/n       # of one output pixel, in pixels of `part`
+    matrix = right.real, down.real, start.real, right.imag, down.imag, start.imag
+    return part.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+def _part(im, corners):
+    "(The part of a picture that holds four complex points, the point of its upper left corner); at most three times the picture's size"
     lo = np.floor([corners.real.min()-2, corners.imag.min()-2]).astype(int)
     hi = np.ceil([corners.real.max()+2, corners.imag.max()+2]).astype(int)
     s = np.array(im.size)
@@ -79,9 +94,4 @@ def align_face(
     hi = np.maximum(hi.clip(1, 2*s), lo+1)
     a,b = np.maximum(lo, 0),np.minimum(hi, s)
     part = np.pad(np.asarray(im.crop((*a, *b))), [(a[1]-lo[1], hi[1]-b[1]), (a[0]-lo[0], hi[0]-b[0]), (0,0)], mode='edge')
-    part,origin,sides = Image.fromarray(part),complex(*lo),np.array([wide, 1])/abs(k)
-    n = max(math.ceil(sides.max()/largest), 1)
-    if n>1: part = part.reduce(n)                                       # else a large face would alias
-    size = tuple(int(s) for s in np.clip(np.round(sides/n), 16, largest))
-    right,down,start = wide/k/size[0]/n,1j/k/size[1]/n,(corners[0]-origin)/n                       # of one output pixel, in pixels of `part`
-    return part.transform(size, Image.Transform.AFFINE, (right.real, down.real, start.real, right.imag, down.imag, start.imag), Image.Resampling.BILINEAR)
+    return Image.fromarray(part),complex(*lo)

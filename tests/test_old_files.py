@@ -1,0 +1,50 @@
+"Files of earlier versions still load and answer as they did. `data/run-0.1` was written by version 0.1; its ONNX file lost the exporter's traces"
+import json
+from pathlib import Path
+import numpy as np, pytest
+
+OLD = Path(__file__).parent/'data'/'run-0.1'
+FILES = ('config.json', 'metrics.json', 'history.csv', 'model.safetensors', 'valid_names.txt', 'valid_predictions.npz', 'tiny.onnx', 'tiny.safetensors')
+
+@pytest.fixture(scope='module')
+def valid():
+    "The validation faces, drawn as the run's own configuration says, and the probabilities that the run stored for them"
+    from maca_net.runs.config import read_data, run_config
+    faces = read_data(run_config(json.loads((OLD/'config.json').read_text()))).only('valid')
+    assert list(faces.df.name)==(OLD/'valid_names.txt').read_text().split()
+    return faces.images,np.load(OLD/'valid_predictions.npz')
+
+def answers(file, images, **kwargs):
+    from maca_net.deploy.predict import Predictor
+    predictor = Predictor(file, 'cpu', **kwargs)
+    return predictor,np.array([list(p.faces[0].probabilities.values()) for p in predictor.predict(images, detect=False)])
+
+@pytest.mark.parametrize('file', ['', 'tiny.safetensors', 'tiny.onnx'])
+def test_the_stored_probabilities(file, valid):
+    if not file.endswith('.onnx'): pytest.importorskip('timm')
+    images,stored = valid
+    predictor,got = answers(OLD/file, images)
+    assert predictor.labels==['neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt']
+    assert np.abs(got-stored['probs']).max()<1e-4
+    assert np.abs(answers(OLD/file, images, flip=True)[1]-stored['flip_probs']).max()<1e-4
+
+def test_the_description_in_todays_words():
+    pytest.importorskip('timm')
+    from maca_net.runs.evaluate import load_run
+    for file in (OLD, OLD/'tiny.safetensors'):
+        model,info = load_run(file, 'cpu')
+        assert info['config']['method']=='baseline'
+        assert (info['readings']['afc_weight'], info['readings']['mi_weight'])==(0., 0.)
+        assert not model.training
+
+def test_scores_can_be_taken_again():
+    pytest.importorskip('timm')
+    from maca_net.runs.evaluate import evaluate_run
+    again,stored = evaluate_run(OLD, device='cpu'),json.loads((OLD/'metrics.json').read_text())
+    for k in ('accuracy', 'macro_accuracy', 'n', 'labels', 'confusion'): assert again[k]==stored[k], k
+
+def test_nothing_of_the_writer_is_in_the_files():
+    assert sorted(f.name for f in OLD.iterdir())==sorted(FILES)
+    for f in OLD.iterdir():
+        content = f.read_bytes()
+        for part in (b'site-packages', b'/home/', b'/root/', b'/work/', b'/tmp/'): assert part not in content, (f.name, part)
