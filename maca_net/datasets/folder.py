@@ -10,13 +10,102 @@ import math
 import numpy as np, pandas as pd
 from pathlib import Path
 from ..core import *
-from ..data.faces import *
-from ..data.faces import _EXT, _duplicates, _load, _names
 from ..options import *
+from ..data.images import *
+from ..data.faces import *
+from ..data.faces import _duplicates, _load, _names
+from .rafdb import _RAF
+
+# %% ../../nbs/10_datasets.folder.ipynb #73680b04
+_SPLIT_DIRS = {n+end: s for n,s in dict(train='train', training='train', valid='valid', val='valid', validation='valid',
+    test='test', testing='test').items() for end in ('', '_set')}
+
+def _folders(d): return [o for o in sorted(d.iterdir()) if o.is_dir() and not is_system(o.name)]
+
+def _split_folders(root):
+    "{folder: split}: the folders train, valid and test of `root`, or `root` alone as train"
+    sub = _folders(root)
+    parts = {d: _SPLIT_DIRS.get(d.name.lower()) for d in sub}
+    if not any(parts.values()): parts = {root: 'train'}
+    elif odd := [d.name for d,s in parts.items() if not s]: raise ValueError(f'{root}: folders {odd} stand beside train/valid/test: move them away')
+    deep = {f.name for d in parts for c in _folders(d) if not canonical_name(c.name) for f in _folders(c) if canonical_name(f.name)}
+    if deep:
+        raise ValueError(f'{root}: {_names(sorted(deep))} lie in folders that are no expressions: pass the folder right above the classes, '
+            'or name the folders between train, valid and test')
+    return parts
+
+# %% ../../nbs/10_datasets.folder.ipynb #96c618a2
+def _class_images(root, parts):
+    "The table of the images in class folders: name, split, label, path; and what was left out, by why: {text: files}"
+    files,skipped = walk_files(root)
+    rows,loose,odd,unread = [],[],[],[]
+    no_plugin = unread_extensions() if any(f.suffix.lower() in HEIF_EXTENSIONS for f in files) else set()
+    for f in files:
+        d = root if root in parts else root/f.relative_to(root).parts[0]
+        inside,ext = f.relative_to(d).parts if d!=f else (f.name,),f.suffix.lower()
+        if len(inside)<2: loose += [f] if ext in EXTENSIONS else []
+        elif ext not in EXTENSIONS: odd.append(f)
+        elif ext in no_plugin: unread.append(f)
+        else: rows.append((f.relative_to(root).as_posix(), parts[d], inside[0], str(f)))
+    left = {'images lie in no class folder and are left out': loose, 'files are no images by their name and are left out': odd,
+        f'HEIC or AVIF photographs cannot be read here and are left out ({HEIF_ADVICE})': unread}
+    return pd.DataFrame(rows, columns=['name', 'split', 'label', 'path']),left,skipped
+
+# %% ../../nbs/10_datasets.folder.ipynb #a976d3e1
+_AFFECTNET = ('Neutral', 'Happy', 'Sad', 'Surprise', 'Fear', 'Disgust', 'Anger', 'Contempt', 'None', 'Uncertain', 'No face')
+
+def _affectnet_class(file):
+    "The number of the expression in one of AffectNet's annotations. Raises `ValueError` naming the file"
+    try: k = int(np.load(file, allow_pickle=False).item())
+    except (ValueError, TypeError, OSError, EOFError) as e: raise ValueError(f'{file} holds no number of an expression ({first_line(e)})') from None
+    if not 0<=k<len(_AFFECTNET): raise ValueError(f'{file} holds {k}: AffectNet numbers its expressions 0..{len(_AFFECTNET)-1}')
+    return k
+
+def _affectnet_images(root, parts):
+    "As `_class_images`, from AffectNet's folders images/ and annotations/. Raises `ValueError` for an image without annotation"
+    df,left,skipped = _class_images(root, parts)
+    df = df[df.label=='images'].reset_index(drop=True)
+    notes = [Path(p).parent.parent/'annotations'/f'{Path(p).stem}_exp.npy' for p in df.path]
+    if lost := [p for p,n in zip(df.path, notes) if not n.is_file()]:
+        raise ValueError(f'{root}: {len(lost)} images have no annotation, such as annotations/0_exp.npy for images/0.jpg: {_names(lost)}')
+    df['label'] = [_AFFECTNET[_affectnet_class(n)] for n in notes]
+    left = {text: [f for f in files if f.suffix!='.npy'] for text,files in left.items()}
+    return df,left,skipped
+
+# %% ../../nbs/10_datasets.folder.ipynb #b44905c7
+def _numbers_named(faces):
+    "Folders 1..7 are RAF-DB's classes: they get their names, in place, with a note"
+    if set(faces.df.label)!={str(k) for k in _RAF}: return
+    faces.df['label'] = [_RAF[int(l)] for l in faces.df.label]
+    faces.note(ClassesNamed, 'all', len(faces), 'folder: the class folders 1..7 are taken for those of RAF-DB ('
+        + ', '.join(f'{k} {n}' for k,n in _RAF.items()) + '): give them names if they are others')
+
+def _without_faceless(faces):
+    "AffectNet's images without one of the eight expressions are left out, counted by split"
+    bad = faces.df.label.isin(_AFFECTNET[8:])
+    for s,n in faces.df.split[bad].value_counts().items():
+        faces.note(NoLabel, s, int(n), f'folder: {n} {s} images of AffectNet are none, uncertain or no face, and are left out')
+    return faces.take(~bad)
+
+def _check_classes(root, df):
+    "Raises `ValueError` for a single class, or for one without training images"
+    known = set(df.label[df.split=='train'])
+    if known and (odd := set(df.label)-known): raise ValueError(f'{root}: classes {sorted(odd)} have no training images (known: {sorted(known)})')
+    if (one := sorted(set(df.label))) and len(one)<2: raise ValueError(f'{root}: only the class {one} found, at least two are needed')
+
+def _valid_from_train(root, faces, valid_pct, split_seed):
+    "Where there is a train but no valid, sets a share of each class of train aside, in place"
+    df,train = faces.df,(faces.df.split=='train').to_numpy()
+    if 'valid' in faces.splits or not train.any(): return
+    v = np.zeros(len(df), bool)
+    v[train] = stratified_split(df.name[train].tolist(), df.label[train].tolist(), valid_pct, split_seed)
+    if not v.any():
+        raise ValueError(f'{root}: {int(train.sum())} images in {df.label.nunique()} classes are too few to set some aside for validation: '
+            f'give each class at least {math.ceil(.501/valid_pct)}, or add a folder valid')
+    df.loc[v, 'split'] = 'valid'
+    faces.info['split_valid'] = True
 
 # %% ../../nbs/10_datasets.folder.ipynb #b92231cc
-_SPLIT_DIRS = {n+end: s for n,s in dict(train='train', training='train', valid='valid', val='valid', validation='valid', test='test', testing='test').items() for end in ('', '_set')}
-
 def read_folder(
     path, # Folder of class folders, or of train/valid/test folders of class folders
     valid_pct:float=.2, # Share of train for validation where there is no valid folder
@@ -24,38 +113,22 @@ def read_folder(
     on_bad:str='error', # 'error' stops at an unreadable image; 'warn' goes on without it
     progress:bool=True, # Show a bar while reading
 )->Faces:
-    "Images in one folder a class. Known expressions come in the canonical order under the folders' own names"
-    root = Path(path).expanduser()
-    if not root.is_dir(): raise FileNotFoundError(f'{root} is no folder: pass a folder of class folders')
-    sub = [d for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith('.')]
-    parts = [(d, _SPLIT_DIRS.get(d.name.lower())) for d in sub]
-    if not any(s for _,s in parts): parts = [(root, 'train')]
-    elif odd := [d.name for d,s in parts if not s]: raise ValueError(f'{root}: folders {odd} stand beside train/valid/test: move them away')
-    deep = {f.name for d,_ in parts for c in d.iterdir() if c.is_dir() and not canonical_name(c.name) for f in c.iterdir() if f.is_dir() and canonical_name(f.name)}
-    if deep: raise ValueError(f'{root}: {_names(sorted(deep))} lie in folders that are no expressions: pass the folder right above the classes, or name the folders between train, valid and test')
-    rows,odd = [],[]
-    for d,s in parts:
-        for c in sorted(o for o in d.iterdir() if o.is_dir() and not o.name.startswith('.')):
-            for f in visible_files(c):
-                name = f.relative_to(root).as_posix()
-                if f.suffix.lower() in _EXT: rows.append((name, s, c.name, str(f)))
-                else: odd.append(name)
-    loose = [str(f) for d in dict.fromkeys([root, *(d for d,_ in parts)]) for f in sorted(d.iterdir()) if f.is_file() and f.suffix.lower() in _EXT and not f.name.startswith('.')]
-    if not rows: raise ValueError(f'{root} holds no images in class folders: expected such as {root}/happy/1.jpg or {root}/train/happy/1.jpg')
-    df = pd.DataFrame(rows, columns=['name', 'split', 'label', 'path'])
-    if known := set(df.label[df.split=='train']):
-        if odd_c := set(df.label) - known: raise ValueError(f'{root}: classes {sorted(odd_c)} have no training images (known: {sorted(known)})')
-    faces = Faces('folder', df, sort_vocab(df.label), None, info=dict(split_seed=split_seed, valid_pct=valid_pct))
-    if len(faces.vocab)<2: raise ValueError(f'{root}: only the class {faces.vocab} found, at least two are needed')
-    if loose: faces.note(UnreadableImage, 'all', len(loose), f'folder: {len(loose)} images lie in no class folder and are left out: {_names(loose)}')
-    if odd: faces.note(UnreadableImage, 'all', len(odd), f'folder: {len(odd)} files are no images by their name and are left out: {_names(odd)}')
-    if 'valid' not in set(df.split) and 'train' in set(df.split):
-        tr = (df.split=='train').to_numpy()
-        v = np.zeros(len(df), bool)
-        v[tr] = stratified_split(df.name[tr].tolist(), df.label[tr].tolist(), valid_pct, split_seed)
-        if not v.any(): raise ValueError(f'{root}: {int(tr.sum())} images in {len(faces.vocab)} classes are too few to set some aside for validation: give each class at least {math.ceil(.501/valid_pct)}, or add a folder valid')
-        df.loc[v, 'split'] = 'valid'
-        faces.info['split_valid'] = True
+    "Images in one folder a class, or AffectNet as it is delivered. Known expressions come in the canonical order under the folders' own names"
+    root = Path(path).expanduser().absolute()
+    if not root.is_dir(): raise FileNotFoundError(f'{path} is no folder: pass a folder of class folders')
+    parts = _split_folders(root)
+    affectnet = all((d/'annotations').is_dir() and (d/'images').is_dir() for d in parts)
+    df,left,skipped = (_affectnet_images if affectnet else _class_images)(root, parts)
+    faces = Faces('folder', df, [], None, info=dict(split_seed=split_seed, valid_pct=valid_pct))
+    for text,files in left.items():
+        if files: faces.note(UnreadableImage, 'all', len(files), f'folder: {len(files)} {text}: {_names(files)}')
+    if skipped: faces.note(SkippedFile, 'all', len(skipped), skipped_text(root, skipped))
+    if affectnet: faces = _without_faceless(faces)
+    if not len(faces): raise ValueError(f'{root} holds no images in class folders: expected such as {root}/happy/1.jpg or {root}/train/happy/1.jpg')
+    _check_classes(root, faces.df)
+    _numbers_named(faces)
+    faces.vocab = sort_vocab(faces.df.label)
+    _valid_from_train(root, faces, valid_pct, split_seed)
     return _duplicates(_load(faces, 'RGB', None, on_bad, progress=progress))
 
 # %% ../../nbs/10_datasets.folder.ipynb #2e43ce4d

