@@ -16,7 +16,8 @@ from .base import _AGAIN, _LESS, _guard, _parser
 
 # %% ../../nbs/81_cli.train.ipynb #f7e0bcfd
 _TRAIN = '''examples:
-  maca_train --n-faces 6000 --augment none --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 --lr .02 --schedule cosine
+  maca_train --n-faces 6000 --augment none --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 --lr .02 \\
+      --schedule cosine
       the embedded default, as make demo: generated faces, minutes on a CPU; says nothing about real ones
   maca_train --data ferplus --path FERPlus --out runs/paper-0
       the paper's recipe on FERPlus (ResNet-34, 224 px, 60 epochs, step schedule); wants a GPU
@@ -46,7 +47,7 @@ def _add_option(parser, f):
     parser.add_argument(*names, dest=f.name, type=typ, default=f.default, choices=None if by_name else choices,
         metavar=metavar, help=about)
 
-# %% ../../nbs/81_cli.train.ipynb #c11fdd2c
+# %% ../../nbs/81_cli.train.ipynb #38ecec85
 def train_parser():
     "Options of `maca_train`: `RunConfig`'s fields and --out"
     p = _parser('maca_train', 'Train a facial expression classifier and save the run: weights, history, metrics, '
@@ -105,7 +106,7 @@ def _measure_frame(out):
         print(f'Not measured how the training faces are cropped ({e}); maca_predict will crop new faces as those of '
             'FERPlus are.')
 
-# %% ../../nbs/81_cli.train.ipynb #8941a5d2
+# %% ../../nbs/81_cli.train.ipynb #3dda3e50
 def changed_readings(
     res, # Content of metrics.json
 )->str:

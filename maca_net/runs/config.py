@@ -20,7 +20,7 @@ from ..options import *
 from ..models.readings import *
 from ..methods.base import *
 
-# %% ../../nbs/50_runs.config.ipynb #27724b86
+# %% ../../nbs/50_runs.config.ipynb #f9ec78ea
 def _opt(default, help, **kw): return field(default=default, metadata=dict(help=help, **kw))
 
 _OWN = "the method's recipe; of the paper's"          # where a default comes from
@@ -38,7 +38,7 @@ class DataOptions:
     on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning',
         choices=ON_BAD)
 
-# %% ../../nbs/50_runs.config.ipynb #eaaf8bde
+# %% ../../nbs/50_runs.config.ipynb #1aa93d43
 @dataclass
 class NetworkOptions(DataOptions):
     "Which network is trained by which losses"
@@ -56,7 +56,7 @@ class NetworkOptions(DataOptions):
     stem:str = _opt('imagenet', 'first layers; those of less stride keep a larger last map', choices=STEMS)
     last_stride:int = _opt(2, 'stride of the last stage; 1 keeps a last map twice as large', choices=(1,2))
 
-# %% ../../nbs/50_runs.config.ipynb #40fa55bf
+# %% ../../nbs/50_runs.config.ipynb #2cd2cb21
 @dataclass
 class FitOptions(NetworkOptions):
     "How long, at which rate, on which batches and where"
@@ -91,7 +91,7 @@ class FitOptions(NetworkOptions):
     compile:bool = _opt(False, 'torch.compile the model')
     pixel_baseline:bool = _opt(False, 'also fit a linear model on the pixels, and say what it reaches')
 
-# %% ../../nbs/50_runs.config.ipynb #570e8062
+# %% ../../nbs/50_runs.config.ipynb #f1dc9775
 def _option_rule(f):
     "The rule of `schema` for a field of the options; choices are asked elsewhere, where a near word can be named"
     least,most = f.metadata.get('least'),f.metadata.get('most')
@@ -102,6 +102,36 @@ def _text_or_path(value, where):
     if not isinstance(value, os.PathLike): schema.text()(value, where)
 
 OPTION_RULES = {f.name: _option_rule(f) for f in fields(FitOptions)}
+_DEFAULTS = {f.name: f.default for f in fields(FitOptions)}
+
+# %% ../../nbs/50_runs.config.ipynb #596d152f
+def _check_numbers(cfg):
+    "Raises `ValueError` for a number out of range, or for a schedule that has no use for it"
+    if not cfg.lr>0: raise ValueError(f'lr is above 0, not {cfg.lr}')
+    if not cfg.wd>=0: raise ValueError(f'wd is at least 0, not {cfg.wd}')
+    if cfg.ema is not None and not 0<=cfg.ema<1:
+        raise ValueError(f'ema is a share in 0..1 (0: off), not {cfg.ema}')
+    if not 0<=cfg.label_smoothing<1:
+        raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {cfg.label_smoothing}')
+    if cfg.warmup is not None and (cfg.schedule=='one_cycle' or not 0<=cfg.warmup<cfg.epochs):
+        raise ValueError('warmup is a number of epochs below --epochs, for the schedules step and cosine, '
+            f'not {cfg.warmup} of {cfg.epochs} with {cfg.schedule}')
+    if cfg.schedule!='step' and cfg.step!=15:
+        raise ValueError(f'step {cfg.step} is for the schedule step, not for {cfg.schedule}')
+
+def _check_data(cfg, spec):
+    "Options of a data set are for that data set"
+    if spec.needs('path') and cfg.path is None:
+        raise ValueError(f'data {cfg.data} needs a path: the folder that holds it (see data/ in the repository)')
+    if cfg.path and not spec.needs('path'):
+        raise ValueError(f'path {cfg.path}: generated faces have none; say which data lie there, data ferplus, '
+            'rafdb or folder')
+    for k in ('rule', 'labels'):
+        if getattr(cfg, k)!=_DEFAULTS[k] and not spec.needs(k):
+            needed_by = ' and '.join(s.name for s in DATASETS.values() if s.needs(k))
+            raise ValueError(f'{k} {getattr(cfg, k)} is for {needed_by}, not for {cfg.data}')
+    if cfg.target=='votes' and not spec.votes:
+        raise ValueError(f'target votes needs FERPlus: {cfg.data} has no votes')
 
 # %% ../../nbs/50_runs.config.ipynb #d0cf3368
 @dataclass
@@ -114,8 +144,8 @@ class RunConfig(FitOptions):
         if self.bs is None: self.bs = spec.bs
         self._check_words()
         self._fill_from_recipe(spec)
-        self._check_numbers()
-        self._check_data(spec)
+        _check_numbers(self)
+        _check_data(self, spec)
         self.get_readings()
 
     def _check_words(self):
@@ -130,33 +160,6 @@ class RunConfig(FitOptions):
             if getattr(self, k) is None and (k!='target' or spec.votes): setattr(self, k, v)
         if self.ema==0 and own['ema'] is None: self.ema = None                            # one spelling for off
 
-    def _check_numbers(self):
-        if not self.lr>0: raise ValueError(f'lr is above 0, not {self.lr}')
-        if not self.wd>=0: raise ValueError(f'wd is at least 0, not {self.wd}')
-        if self.ema is not None and not 0<=self.ema<1:
-            raise ValueError(f'ema is a share in 0..1 (0: off), not {self.ema}')
-        if not 0<=self.label_smoothing<1:
-            raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {self.label_smoothing}')
-        if self.warmup is not None and (self.schedule=='one_cycle' or not 0<=self.warmup<self.epochs):
-            raise ValueError('warmup is a number of epochs below --epochs, for the schedules step and cosine, '
-                f'not {self.warmup} of {self.epochs} with {self.schedule}')
-        if self.schedule!='step' and self.step!=15:
-            raise ValueError(f'step {self.step} is for the schedule step, not for {self.schedule}')
-
-    def _check_data(self, spec):
-        "Options of a data set are for that data set"
-        if spec.needs('path') and self.path is None:
-            raise ValueError(f'data {self.data} needs a path: the folder that holds it (see data/ in the repository)')
-        if self.path and not spec.needs('path'):
-            raise ValueError(f'path {self.path}: generated faces have none; say which data lie there, data ferplus, '
-                'rafdb or folder')
-        for k in ('rule', 'labels'):
-            if getattr(self, k)!=_DEFAULTS[k] and not spec.needs(k):
-                needed_by = ' and '.join(s.name for s in DATASETS.values() if s.needs(k))
-                raise ValueError(f'{k} {getattr(self, k)} is for {needed_by}, not for {self.data}')
-        if self.target=='votes' and not spec.votes:
-            raise ValueError(f'target votes needs FERPlus: {self.data} has no votes')
-
     def idle_readings(self)->list:
         "Those of `readings` that are of attention heads, where the run has none"
         own = METHODS[self.method].readings
@@ -169,7 +172,6 @@ class RunConfig(FitOptions):
         changes = {k: v for k,v in parse_readings(self.readings, own).items() if k not in idle}
         return resolve_readings(own, changes, self.n_heads, self.afc_weight, self.mi_weight)
 
-_DEFAULTS = {f.name: f.default for f in fields(RunConfig)}
 # what says which network is trained by which losses
 METHOD_OPTIONS = ('method', 'readings', 'n_heads', 'afc_weight', 'mi_weight')
 
@@ -235,7 +237,7 @@ def scale_name(
     start = Path(cfg.weights).name if cfg.weights else 'from scratch'
     return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {start}'
 
-# %% ../../nbs/50_runs.config.ipynb #65848022
+# %% ../../nbs/50_runs.config.ipynb #44d21698
 def absolute_options(
     cfg:RunConfig, # A run
 )->dict: # Its options, as config.json holds them
@@ -284,7 +286,7 @@ def upgrade_info(
     if isinstance(info.get('preset'), dict): info['readings'] = upgrade_readings(info.pop('preset'))
     return info
 
-# %% ../../nbs/50_runs.config.ipynb #fa61a03a
+# %% ../../nbs/50_runs.config.ipynb #bd858957
 _NAME = schema.text(200)
 _LABELS = schema.list_of(_NAME, 1, 1000, distinct=True)
 _SHARE = schema.maybe(schema.number(0, 1))
@@ -316,7 +318,7 @@ def check_info(
     schema.check_content(info, schema.table(dict(config=schema.table())), where)
     return schema.check_content(upgrade_info(info), INFO_RULE, where)
 
-# %% ../../nbs/50_runs.config.ipynb #cb76656d
+# %% ../../nbs/50_runs.config.ipynb #b8e7b567
 _OLD_COUNT = schema.table(may=dict(chosen_epoch=schema.maybe(schema.whole(0))))
 _SCORES = dict(labels=schema.maybe(_LABELS), accuracy=_SHARE, macro_accuracy=_SHARE, macro_f1=_SHARE, ece=_SHARE,
     accuracy_deduplicated=_SHARE,
@@ -348,7 +350,7 @@ def check_study(d, where):
     "A study of a store, already in today's words. Raises `ValueError`, naming the file `where`, for what is none"
     return schema.check_content(d, STUDY_RULE, where)
 
-# %% ../../nbs/50_runs.config.ipynb #95ac1316
+# %% ../../nbs/50_runs.config.ipynb #f2500c32
 def read_info(
     file, # config.json of a run
 )->dict:

@@ -47,6 +47,13 @@ def pixel_baseline(
     fit = LogisticRegression(max_iter=300, C=.1).fit(grey(t), t.df.label)
     return float(fit.score(grey(v), v.df.label))
 
+# %% ../../nbs/54_runs.train.ipynb #48e814a0
+def _history_rows(recorder, lr_and_seconds):
+    "A dict an epoch: every column of the recorder but fastai's `valid_loss`, which `valid_ce` is"
+    names = recorder.metric_names[1:-1]
+    return [dict(epoch=i, **{n: o for n,o in zip(names, v) if n!='valid_loss'}, lr=lr, seconds=s)
+            for i,(v,(lr,s)) in enumerate(zip(recorder.values, lr_and_seconds), 1)]
+
 # %% ../../nbs/54_runs.train.ipynb #5d67cc9a
 class RunLog(Callback):
     """Writes history.csv after every epoch, and the weights of the best epoch by `accuracy_deduplicated` (the
@@ -74,17 +81,11 @@ class RunLog(Callback):
     @part_seconds.setter
     def part_seconds(self, seconds): self.t0 = time.time()-seconds
 
-    def rows(self):
-        "A dict an epoch: every column of the recorder but fastai's `valid_loss`, which `valid_ce` is"
-        names = self.recorder.metric_names[1:-1]
-        return [dict(epoch=i, **{n:o for n,o in zip(names, v) if n!='valid_loss'}, lr=lr, seconds=s)
-                for i,(v,(lr,s)) in enumerate(zip(self.recorder.values, self.lr_and_seconds), 1)]
-
     def after_epoch(self):
         if not is_fitting(self.learn): return                     # `validate` sends it too
         if len(self.lr_and_seconds)<len(self.recorder.values):    # else the epoch was done before an interruption
             self.lr_and_seconds.append((float(self.opt.hypers[-1]['lr']), round(self.epoch_seconds, 2)))
-        rows = self.rows()
+        rows = _history_rows(self.recorder, self.lr_and_seconds)
         if better := rows[-1]['accuracy_deduplicated']>self.best:
             self.best,self.best_epoch = rows[-1]['accuracy_deduplicated'],rows[-1]['epoch']
         if rank_distrib(): return                                  # of several processes one writes
@@ -118,7 +119,7 @@ def save_weights(model, file):
         with atomic_path(file) as tmp: save_file(tensors, tmp)
     except SafetensorError as e: raise OSError(f'{file} cannot be written ({e}): is the disk full?') from e
 
-# %% ../../nbs/54_runs.train.ipynb #d068bf14
+# %% ../../nbs/54_runs.train.ipynb #830a3ebe
 class ProgressLines(Callback):
     """Prints a line at the beginning and then every `every` seconds: where the fit is, its loss, its speed and the
     time left for the run"""
@@ -214,7 +215,7 @@ def train_run(
         if figures: _draw(run.out, learn=run.learn)
         return res
 
-# %% ../../nbs/54_runs.train.ipynb #bf0ca814
+# %% ../../nbs/54_runs.train.ipynb #fb61c07e
 def check_names(
     cfg:RunConfig, # A run
 ):
@@ -367,7 +368,7 @@ def _draw(out, **kw):
         warnings.warn(f'the run is saved, but not all of its figures could be drawn ({first_line(e)}); '
             f'the same command, or maca_net.runs.figures.draw_figures({str(out)!r}), draws them again')
 
-# %% ../../nbs/54_runs.train.ipynb #460677b1
+# %% ../../nbs/54_runs.train.ipynb #052db789
 # options that may differ between two calls for one run
 _WHERE = ('path', 'labels', 'weights', 'device', 'precision')
 

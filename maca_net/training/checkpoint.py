@@ -42,7 +42,7 @@ def set_rng_state(
     if state['mps'] is not None and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
     for dl,s in zip(dls.loaders, state['loaders']): dl.rng.setstate(_plain_tuple(s))
 
-# %% ../../nbs/28_training.checkpoint.ipynb #896b9018
+# %% ../../nbs/28_training.checkpoint.ipynb #1c6a2f76
 _ITEMS = schema.list_of(schema.anything)
 _RNG = schema.table({k: schema.anything for k in ('python', 'numpy', 'torch', 'cuda', 'mps', 'loaders')})
 STATE_RULE = schema.table(
@@ -98,7 +98,7 @@ def _recorder_state(rec):
         losses=[_bare(o) for o in rec.losses], iters=list(rec.iters), count=rec.smooth_loss.count,
         val=_bare(rec.smooth_loss.val))
 
-# %% ../../nbs/28_training.checkpoint.ipynb #a3b4759b
+# %% ../../nbs/28_training.checkpoint.ipynb #fe53dab2
 def _kept_attrs(cb):
     "What a callback remembers: the names of its attributes"
     return (*getattr(cb, 'state_attrs', ()), *(('total', 'count') if isinstance(cb, LossTerm) else ()),
@@ -167,7 +167,7 @@ class Checkpoint(Callback):
         "Seconds of fitting, those before the interruption included"
         return self.seconds + time.time()-self.t0
 
-# %% ../../nbs/28_training.checkpoint.ipynb #79116df9
+# %% ../../nbs/28_training.checkpoint.ipynb #b16493c0
 @patch
 def _all_batches(self:Checkpoint):
     """fastai's `all_batches` for the training batches of an epoch: from the batch where the file stands, and with
@@ -205,7 +205,7 @@ def _enter_epoch(self:Checkpoint):
     self.learn.pct_train = s['part']['pct_train']
     set_rng_state(self.dls, s['part']['rng'])
 
-# %% ../../nbs/28_training.checkpoint.ipynb #f606b6b8
+# %% ../../nbs/28_training.checkpoint.ipynb #9903d71d
 @patch
 def _load_weights(self:Checkpoint, s):
     "Weights, and what the optimizer knows of them. Raises `ValueError` where they are of another network"
@@ -223,7 +223,7 @@ def _load_grads(self:Checkpoint, s):
         self._accumulation().count = s['grads']['count']
         for p,g in zip(self.opt.all_params().itemgot(0), s['grads']['grads']):
             p.grad = None if g is None else g.to(p.device)
-    if s['scaler']: self.learn.scaler.load_state_dict(s['scaler'])
+    if s.get('scaler'): self.learn.scaler.load_state_dict(s['scaler'])
 
 @patch
 def _accumulation(self:Checkpoint): return first(cb for cb in self.learn.cbs if isinstance(cb, GradientAccumulation))
