@@ -83,7 +83,8 @@ def sample_factors(
         skin_color=rgb(skin), iris=rgb([[70,45,25],[90,120,70],[80,120,165]][rng.choice(3, p=[.6,.2,.2])]),
         clothes=rgb(u(30,220,3)), background=rgb(back), age=u(0,1)**1.6, beard=u(.3,1) if u()<beards else 0.,
         glasses=bool(u()<.13), intensity=u(min_intensity,1), yaw=u(-1,1)*max_yaw, pitch=u(-12,12), roll=u(-10,10),
-        scale=u(1.08,1.34), shift_x=u(-.05,.05), shift_y=u(-.09,.01), light_dir=u(0,360), light=u(0,.4), gain=u(.8,1.15),
+        scale=u(1.08,1.34), shift_x=u(-.05,.05), shift_y=u(-.09,.01), light_dir=u(0,360), light=u(0,.4), gain=u(.8,
+            1.15),
         occlusion=str(rng.choice(OCCLUSIONS[1:])) if u()<occlusion else 'none', blur=u(0,.6), noise=u(0,7))
 
 # %% ../../nbs/03_data.draw.ipynb #1a4c46ea
@@ -189,6 +190,7 @@ _RING = np.array([(math.cos(i*math.pi/12), math.sin(i*math.pi/12)) for i in rang
 
 def _oval(x, y, rx, ry): return _RING*[rx,ry] + [x,y]
 
+# %% ../../nbs/03_data.draw.ipynb #bcd57765
 class _Canvas:
     "Paints face coordinates onto a picture of S x S pixels"
     def __init__(self, f, S):
@@ -484,6 +486,36 @@ def _cover_microphone(c, f, rng):
     c.poly([[x-.1,y], [x+.1,y], [x+.2,2.2], [x+.02,2.2]], (40,40,46), .8)
     c.dots([[x,y]], .23, (58,60,66), .8); c.dots([[x-.03,y-.03]], .19, (92,94,102), .8)
 
+# %% ../../nbs/03_data.draw.ipynb #c61ff81c
+def _draw_body(c, p, f, skin, dark):
+    "All that is behind the face"
+    neck = [[-.38,.4], [.38,.4], [.42,1.26], [.2,1.42], [0,1.47], [-.2,1.42], [-.42,1.26]]
+    if f.hair in ('bun', 'ponytail'): _draw_hair_back(c, f, p)
+    left = np.array([[-1.6,2.4], [-1.3,1.42], [-1.1,1.3], [-.4,1.12]])
+    c.poly(np.r_[left, left[::-1]*[-1,1]], f.clothes, -.2)
+    if f.hair not in ('bun', 'ponytail'): _draw_hair_back(c, f, p)
+    c.poly(neck, _mix(skin, dark, .14), -.1)
+    c.soft([(p['head'][12:37]*[.8,1.14]+[0,.06], .75)], dark, .07, c.mask(neck, -.1))
+    c.stroke(_arc(-.43, 1.24, .43, 1.24, .22), _dim(f.clothes, .25), .05, -.1)
+    for sx in (-1,1):
+        c.oval((sx*(f.width+.02), .02), .095, .19, _mix(skin, dark, .14), -.04)
+        c.oval((sx*(f.width+.03), .02), .05, .12, _mix(skin, dark, .4), -.04)
+    if f.hair!='bald': c.poly(np.r_[p['head'][36:48], p['head'][:13]]*1.02, f.hair_color, .1)  # seen when it turns
+
+# %% ../../nbs/03_data.draw.ipynb #cc3d3b84
+def _camera(im, f, size, rng):
+    "Light, blur, noise, reduction to `size`"
+    im = np.asarray(im.resize((size, size), Image.BOX), dtype=np.float32)
+    yy,xx = np.mgrid[-1:1:size*1j, -1:1:size*1j].astype(np.float32)
+    th = math.radians(f.light_dir)
+    light = 1 + f.light*(math.cos(th)*xx + math.sin(th)*yy)
+    im = im*(f.gain*light)[...,None]
+    if f.noise: im = im + rng.normal(0, f.noise, im.shape)
+    im = Image.fromarray(np.clip(im, 0, 255).astype(np.uint8))
+    if f.blur>.05: im = im.filter(ImageFilter.GaussianBlur(f.blur*size/64))
+    return np.asarray(im)
+
+# %% ../../nbs/03_data.draw.ipynb #0f5123fa
 def draw_face(
     aus:dict, # Action unit -> 0..1; keys such as 12, 'R12'
     f:FaceFactors=FaceFactors(), # The face
@@ -514,34 +546,24 @@ def draw_face(
     if f.occlusion!='none': globals()[f'_cover_{f.occlusion}'](c, f, rng)
     return _camera(c.im, f, size, rng)
 
-# %% ../../nbs/03_data.draw.ipynb #c61ff81c
-def _draw_body(c, p, f, skin, dark):
-    "All that is behind the face"
-    neck = [[-.38,.4], [.38,.4], [.42,1.26], [.2,1.42], [0,1.47], [-.2,1.42], [-.42,1.26]]
-    if f.hair in ('bun', 'ponytail'): _draw_hair_back(c, f, p)
-    left = np.array([[-1.6,2.4], [-1.3,1.42], [-1.1,1.3], [-.4,1.12]])
-    c.poly(np.r_[left, left[::-1]*[-1,1]], f.clothes, -.2)
-    if f.hair not in ('bun', 'ponytail'): _draw_hair_back(c, f, p)
-    c.poly(neck, _mix(skin, dark, .14), -.1)
-    c.soft([(p['head'][12:37]*[.8,1.14]+[0,.06], .75)], dark, .07, c.mask(neck, -.1))
-    c.stroke(_arc(-.43, 1.24, .43, 1.24, .22), _dim(f.clothes, .25), .05, -.1)
-    for sx in (-1,1):
-        c.oval((sx*(f.width+.02), .02), .095, .19, _mix(skin, dark, .14), -.04)
-        c.oval((sx*(f.width+.03), .02), .05, .12, _mix(skin, dark, .4), -.04)
-    if f.hair!='bald': c.poly(np.r_[p['head'][36:48], p['head'][:13]]*1.02, f.hair_color, .1)  # seen when it turns
+# %% ../../nbs/03_data.draw.ipynb #6426b003
+def _check_synth(n, size, classes, label_noise, **shares):
+    "Raises `ValueError` naming the argument of `synth_faces` that is out of range"
+    if int(n)!=n or n<1: raise ValueError(f'n is a whole number >= 1, not {n!r}')
+    if not 32<=size<=256: raise ValueError(f'size is 32..256 pixels, not {size!r}')
+    odd = [c for c in classes if c not in EXPRESSION_AUS]
+    if odd: raise ValueError(f'classes {odd} are not among {", ".join(CLASSES)}')
+    if not classes: raise ValueError('classes is empty: name at least one expression')
+    for k,v in dict(shares, label_noise=label_noise).items():
+        if not 0<=v<=1: raise ValueError(f'{k} is a share in 0..1, not {v!r}')
+    if label_noise and len(classes)<2: raise ValueError('label_noise needs at least two classes')
 
-# %% ../../nbs/03_data.draw.ipynb #cc3d3b84
-def _camera(im, f, size, rng):
-    "Light, blur, noise, reduction to `size`"
-    im = np.asarray(im.resize((size, size), Image.BOX), dtype=np.float32)
-    yy,xx = np.mgrid[-1:1:size*1j, -1:1:size*1j].astype(np.float32)
-    th = math.radians(f.light_dir)
-    light = 1 + f.light*(math.cos(th)*xx + math.sin(th)*yy)
-    im = im*(f.gain*light)[...,None]
-    if f.noise: im = im + rng.normal(0, f.noise, im.shape)
-    im = Image.fromarray(np.clip(im, 0, 255).astype(np.uint8))
-    if f.blur>.05: im = im.filter(ImageFilter.GaussianBlur(f.blur*size/64))
-    return np.asarray(im)
+def _random_aus(rng, true, intensity):
+    "The action units of the expression `true`, each at its own strength; a few others move a little"
+    aus = {k: float(np.clip(intensity*rng.uniform(.8, 1.15), 0, 1)) for k in EXPRESSION_AUS[true]}
+    for k in (1, 4, 12, 26):
+        if rng.uniform()<.2 and f'R{k}' not in aus: aus[k] = aus.get(k, 0.) or float(rng.uniform(0, .12))
+    return aus
 
 # %% ../../nbs/03_data.draw.ipynb #e773977c
 def synth_faces(
@@ -556,24 +578,15 @@ def synth_faces(
     progress:bool=False, # Show a bar
 ): # images n x size x size x 3 uint8, DataFrame with name, label, true_label and factors
     "Draw `n` labelled faces. Raises `ValueError` naming the argument that is out of range"
-    if int(n)!=n or n<1: raise ValueError(f'n is a whole number >= 1, not {n!r}')
-    if not 32<=size<=256: raise ValueError(f'size is 32..256 pixels, not {size!r}')
     classes = list(classes)
-    odd = [c for c in classes if c not in EXPRESSION_AUS]
-    if odd: raise ValueError(f'classes {odd} are not among {", ".join(CLASSES)}')
-    if not classes: raise ValueError('classes is empty: name at least one expression')
-    for k,v in dict(label_noise=label_noise, occlusion=occlusion, min_intensity=min_intensity).items():
-        if not 0<=v<=1: raise ValueError(f'{k} is a share in 0..1, not {v!r}')
-    if label_noise and len(classes)<2: raise ValueError('label_noise needs at least two classes')
+    _check_synth(n, size, classes, label_noise, occlusion=occlusion, min_intensity=min_intensity)
     images,rows = np.empty((n, size, size, 3), np.uint8),[]
     for i in with_bar(range(n)) if progress and n>500 else range(n):
         rng = np.random.default_rng([seed, i])
         block = np.random.default_rng([seed, 2**31, i//len(classes)]).permutation(len(classes))  # each class once
         true = classes[block[i%len(classes)]]
         f = sample_factors(rng, occlusion, max_yaw, min_intensity)
-        aus = {k: float(np.clip(f.intensity*rng.uniform(.8, 1.15), 0, 1)) for k in EXPRESSION_AUS[true]}
-        for k in (1, 4, 12, 26):  # nobody is at rest
-            if rng.uniform()<.2 and f'R{k}' not in aus: aus[k] = aus.get(k, 0.) or float(rng.uniform(0, .12))
+        aus = _random_aus(rng, true, f.intensity)
         images[i] = draw_face(aus, f, size, rng)
         label = str(rng.choice([c for c in classes if c!=true])) if rng.uniform()<label_noise else true
         rows.append(dict(name=f'synth_{i:06}.png', label=label, true_label=true, identity=i, intensity=f.intensity,

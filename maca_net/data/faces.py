@@ -38,11 +38,13 @@ class NoLabel(DataWarning): "Rows that the label rule leaves out"
 class NotAFace(DataWarning): "An image known to show no face"
 class ClassesNamed(DataWarning): "Classes that are given by numbers, and the names that they got"
 class SkippedFile(DataWarning): "Files that systems and programs leave behind"
-PUBLISHED = pd.read_csv(Path(__file__).parents[1]/'published_counts.csv' if '__file__' in globals() else '../maca_net/published_counts.csv')
+_PACKAGE = Path(__file__).parents[1] if '__file__' in globals() else Path('../maca_net')
+PUBLISHED = pd.read_csv(_PACKAGE/'published_counts.csv')
 
-# %% ../../nbs/06_data.faces.ipynb #8d22a224
+# %% ../../nbs/06_data.faces.ipynb #07826a65
 _BOMS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),
-    (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'))             # UTF-32 first: its mark begins as that of UTF-16
+    # UTF-32 first: its mark begins as that of UTF-16
+    (codecs.BOM_UTF16_LE, 'utf-16'), (codecs.BOM_UTF16_BE, 'utf-16'))
 
 def text_encoding(
     head:bytes, # The first bytes of a file
@@ -54,21 +56,22 @@ def text_encoding(
     if max(even, odd)<=len(head)/4 or min(even, odd): return 'utf-8'
     return 'utf-16-le' if odd else 'utf-16-be'
 
-# %% ../../nbs/06_data.faces.ipynb #267ac107
+# %% ../../nbs/06_data.faces.ipynb #72951238
 def open_text(
     file, # A list or a table
 ): # Opened for reading, as text
     "A text file of any encoding. Raises `OSError` where it is not there, `ValueError` where it is no text"
     with open(file, 'rb') as f: head = f.read(4096)
     name = text_encoding(head)
-    if name=='utf-8' and 0 in head: raise ValueError(f'{file} is no text: pass the list itself, not packed into an archive')
+    if name=='utf-8' and 0 in head:
+        raise ValueError(f'{file} is no text: pass the list itself, not packed into an archive')
     return open(file, encoding=name, errors='surrogateescape' if name[:5]=='utf-8' else 'replace')
 
 def read_table(
     file, # A table with a line of names
     columns, # The names that it must have
 )->pd.DataFrame: # Row i stands in line i+2 of the file
-    "A table, separated by commas, semicolons or tabs. Raises `ValueError` naming the file, and the line that is damaged"
+    "A table, separated by commas, semicolons or tabs. Raises `ValueError` naming the file and the damaged line"
     with open_text(file) as f:
         sep = max(',;\t', key=f.readline().count)
         f.seek(0)
@@ -78,17 +81,18 @@ def read_table(
     if miss := set(columns) - set(df.columns): raise ValueError(f'{file} lacks the columns {sorted(miss)}')
     return df
 
-# %% ../../nbs/06_data.faces.ipynb #25a80181
+# %% ../../nbs/06_data.faces.ipynb #dda8a088
 def check_names(
     names:pd.Series, # Image names; row i stands in line i+2
     file, # Where they stand
 ):
-    "Raises `ValueError`, naming file and line, for an image name that is empty or leads out of the folder of the images"
+    "Raises `ValueError`, naming file and line, for an image name that is empty or leads out of the folder"
     blank = names.isna() | (names.astype(str).str.strip()=='')
     if blank.any(): raise ValueError(f'{file}, line {blank.idxmax()+2}: the image name is empty')
     out = names.astype(str).str.contains(r'^[\\/]|^[A-Za-z]:|(?:^|[\\/])\.\.(?:[\\/]|$)')
     if out.any():
-        raise ValueError(f'{file}, line {out.idxmax()+2}: the image name {names[out.idxmax()]!r} leads out of the folder of the images: '
+        raise ValueError(f'{file}, line {out.idxmax()+2}: the image name {names[out.idxmax()]!r} leads out of the '
+            'folder of the images: '
             "names are such as 'fer0000000.png'")
 
 # %% ../../nbs/06_data.faces.ipynb #2c6e6c52
@@ -99,14 +103,17 @@ class Faces:
     df: pd.DataFrame      # a row an image: name, split, label, path (absolute, or None), seen_in_train
     vocab: list           # class names, in the order of `EXPRESSIONS`
     size: tuple|None      # (height, width) common to all images, or None
-    images: np.ndarray|None = None # n x height x width (grey) or n x height x width x 3, uint8; row i belongs to row i of `df`
+    # n x height x width (grey) or n x height x width x 3, uint8; row i belongs to row i of `df`
+    images: np.ndarray|None = None
     votes: np.ndarray|None = None  # n x len(vocab), how the annotators' votes are distributed
     rule: str|None = None          # label rule
     notes: list = field(default_factory=list) # (warning's name, split, how many, text)
     info: dict = field(default_factory=dict)  # facts to be saved with a result
 
     def __len__(self): return len(self.df)
-    def __repr__(self): return f'Faces({self.name}, {len(self)} images, {dict(self.df.split.value_counts())}, {len(self.vocab)} classes)'
+    def __repr__(self):
+        n = dict(self.df.split.value_counts())
+        return f'Faces({self.name}, {len(self)} images, {n}, {len(self.vocab)} classes)'
     @property
     def splits(self): return [s for s in ('train', 'valid', 'test') if (self.df.split==s).any()]
     @property
@@ -118,14 +125,16 @@ class Faces:
     def take(self, keep):
         "The rows where the boolean array `keep` holds"
         keep = np.asarray(keep, bool)
-        return replace(self, df=self.df[keep].reset_index(drop=True), images=None if self.images is None else self.images[keep],
-                       votes=None if self.votes is None else self.votes[keep], notes=list(self.notes), info=dict(self.info))
+        return replace(self, df=self.df[keep].reset_index(drop=True),
+            images=None if self.images is None else self.images[keep],
+                       votes=None if self.votes is None else self.votes[keep],
+            notes=list(self.notes), info=dict(self.info))
     def only(self, *splits): return self.take(self.df.split.isin(splits))
     def image(self, i):
         "Image `i` as PIL image"
         return Image.fromarray(self.images[i]) if self.images is not None else open_image(self.df.path[i])
 
-# %% ../../nbs/06_data.faces.ipynb #67a37af9
+# %% ../../nbs/06_data.faces.ipynb #92473f7a
 _SYSTEM = {'__macosx', '@eadir', '#recycle', '@recycle', '$recycle.bin', 'system volume information', 'lost+found',
     'thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini', 'icon\r'}
 
@@ -135,7 +144,7 @@ def is_system(
     "Whether a system or a program left that file or folder behind, or hides it"
     return name.startswith('.') or name.lower() in _SYSTEM
 
-# %% ../../nbs/06_data.faces.ipynb #92486583
+# %% ../../nbs/06_data.faces.ipynb #10f398af
 def walk_files(
     folder, # With all below it
 )->tuple: # (files, skipped files), both in order
@@ -159,36 +168,38 @@ def _names(xs, k=5): return ', '.join(map(str, xs[:k])) + (f' and {len(xs)-k} mo
 def visible_files(
     folder, # With all below it
 )->list:
-    "The files in a folder and below it, in order, without those of the system; a `SkippedFile` warning names these in one line"
+    "The files in a folder and below it, in order, without those of the system, which a `SkippedFile` warning names"
     files,skipped = walk_files(folder)
     if skipped: warnings.warn(skipped_text(folder, skipped), SkippedFile, stacklevel=2)
     return files
 
 # %% ../../nbs/06_data.faces.ipynb #27ad93d3
 def _find_root(path, *inside, what):
-    "`path`, or the folder right below it, that holds one of `inside`; absolute, so that it stays valid in another working folder"
+    "`path`, or the folder right below it, that holds one of `inside`; absolute, so valid in another working folder"
     path = Path(path).expanduser()
     if not path.is_dir(): raise FileNotFoundError(f'{path} is no folder: pass the folder that holds {what}')
     for d in [path, *sorted(o for o in path.iterdir() if o.is_dir() and not is_system(o.name))]:
         if any((d/o).exists() for o in inside): return d.absolute()
-    raise FileNotFoundError(f'{path} holds no {" or ".join(inside)}: pass the folder that holds {what} (see data/ in the repository)')
+    raise FileNotFoundError(f'{path} holds no {" or ".join(inside)}: pass the folder that holds {what} (see data/ in '
+        'the repository)')
 
 # %% ../../nbs/06_data.faces.ipynb #c219db81
 def _complain(faces, bad, kind, text, on_bad, done='left out'):
-    "Raise for the rows in `bad`, or with `on_bad='warn'` say what was done with them. Returns the faces, without those left out"
+    "`faces` without the rows in `bad`; on_bad='error' raises, 'warn' says what was done with them"
     if not bad.any(): return faces
     d = faces.df[bad]
     msg = f'{faces.name}: {len(d)} {text}: {_names(list(d.path.fillna(d.name)))}'
     if on_bad!='warn':
         err = FileNotFoundError if kind is MissingImage else OSError if kind is UnreadableImage else ValueError
-        raise err(f"{msg}. Mend the data set, or pass on_bad='warn' to " + ('go on without them' if done=='left out' else f'have them {done}'))
+        raise err(f"{msg}. Mend the data set, or pass on_bad='warn' to "
+            f"" + ('go on without them' if done=='left out' else f'have them {done}'))
     for s,n in d.split.value_counts().items(): faces.notes.append((kind.__name__, s, int(n), msg))
     warnings.warn(f'{msg}; {done}', kind, stacklevel=3)
     if done=='left out': faces = faces.take(~bad)
     if not len(faces): raise ValueError(f'{faces.name}: no image left to read')
     return faces
 
-# %% ../../nbs/06_data.faces.ipynb #45468757
+# %% ../../nbs/06_data.faces.ipynb #efb8b4ec
 def pixel_hash(
     a:np.ndarray, # An image
 )->str: # 32 hexadecimal digits
@@ -196,14 +207,14 @@ def pixel_hash(
     return hashlib.blake2b(a.tobytes() + str(a.shape).encode(), digest_size=16).hexdigest()
 
 def _decoded(path, mode, size=None):
-    "(array, hash, height and width) of an image file, the array resized to `size`; three times None and why where it cannot be read"
+    "(array, hash, (height, width), None) of an image file, the array resized to `size`; (None, None, None, error) else"
     try: im = open_image(path, mode)
     except OSError as e: return None,None,None,e
     a = np.asarray(im)
     if size is None or a.shape[:2]==size: return a,pixel_hash(a),a.shape[:2],None
     return np.asarray(im.resize(size[::-1], Image.Resampling.BILINEAR)),pixel_hash(a),a.shape[:2],None
 
-# %% ../../nbs/06_data.faces.ipynb #6411c51a
+# %% ../../nbs/06_data.faces.ipynb #c8b76b27
 def _read_pixels(paths, mode, size, memory, progress):
     "(arrays, or None where they are of several sizes or do not fit; hashes; heights and widths; errors) of image files"
     arrays,hashes,shapes,errors,used = [],[],[],[],0
@@ -221,12 +232,14 @@ def _read_pixels(paths, mode, size, memory, progress):
 def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
     "Check and read the images of `faces`; `size` is the (height, width) demanded, None for whatever they have"
     check_choice('on_bad', on_bad, ON_BAD)
-    faces = _complain(faces, ~faces.df.path.map(lambda p: Path(p).is_file()).to_numpy(bool), MissingImage, 'images are missing', on_bad)
+    faces = _complain(faces, ~faces.df.path.map(lambda p: Path(p).is_file()).to_numpy(bool), MissingImage,
+        'images are missing', on_bad)
     if not len(faces): raise ValueError(f'{faces.name}: no image left to read')
     arrays,hashes,shapes,errors = _read_pixels(faces.df.path, mode, size, memory, progress)
     faces.df['pixels'] = hashes
     why = next((f' ({e})' for e in errors if isinstance(e, RefusedImage)), '')
-    faces = _complain(faces, np.array([s is None for s in shapes]), UnreadableImage, f'files cannot be read as images{why}', on_bad)
+    faces = _complain(faces, np.array([s is None for s in shapes]), UnreadableImage,
+        f'files cannot be read as images{why}', on_bad)
     shapes = [s for s in shapes if s is not None]
     if size is not None:
         wrong = np.array([s!=size for s in shapes])
@@ -243,7 +256,7 @@ def mark_seen(
     "Say in `seen_in_train` which images outside train also occur there, pixel for pixel"
     df['seen_in_train'] = df.pixels.isin(set(df.pixels[df.split=='train'])) & (df.split!='train')
 
-# %% ../../nbs/06_data.faces.ipynb #1da87c39
+# %% ../../nbs/06_data.faces.ipynb #050e25ea
 def _several_labels(df):
     "Names of the images whose pixels occur under several labels, an image a line: 'a.png (anger), b.png (fear)'"
     twice = df[df.duplicated('pixels', keep=False)]
@@ -257,13 +270,17 @@ def _duplicates(faces):
     mark_seen(df)
     for s in ('valid', 'test'):
         n = int((df.seen_in_train & (df.split==s)).sum())
-        if n: faces.note(DuplicatePixels, s, n, f'{faces.name}: {n} of {(df.split==s).sum()} {s} images also occur, pixel for pixel, in train')
+        if n:
+            faces.note(DuplicatePixels, s, n,
+                f'{faces.name}: {n} of {(df.split==s).sum()} {s} images also occur, pixel for pixel, in train')
     if several := _several_labels(df):
-        faces.note(SeveralLabels, 'all', len(several), f'{faces.name}: {len(several)} images occur, pixel for pixel, under several labels, all rows are kept: '
+        faces.note(SeveralLabels, 'all', len(several),
+            f'{faces.name}: {len(several)} images occur, pixel for pixel, under several labels, all rows are kept: '
             + '; '.join(several[:3]) + (f' and {len(several)-3} more' if len(several)>3 else ''))
     dup = df.duplicated(['split', 'name'], keep='first') if faces.name!='folder' else np.zeros(len(df), bool)
     for s,d in df[dup].groupby('split'):
-        faces.note(DuplicateName, s, len(d), f'{faces.name}: {len(d)} image names occur twice in {s}, both rows are kept: {_names(list(d.name))}')
+        faces.note(DuplicateName, s, len(d),
+            f'{faces.name}: {len(d)} image names occur twice in {s}, both rows are kept: {_names(list(d.name))}')
     return faces
 
 # %% ../../nbs/06_data.faces.ipynb #f83081a9
@@ -271,7 +288,8 @@ def _check_counts(faces):
     "Say where the number of images differs from the published one"
     for _,r in audit(faces).query("kind=='total' and published.notna()").iterrows():
         if r.found and r.found!=r.published:
-            faces.note(CountDiffers, r.split, int(r.found), f'{faces.name} ({faces.rule}): {r.found} {r.split} images, published {int(r.published)}')
+            faces.note(CountDiffers, r.split, int(r.found),
+                f'{faces.name} ({faces.rule}): {r.found} {r.split} images, published {int(r.published)}')
     return faces
 
 # %% ../../nbs/06_data.faces.ipynb #c991241b
@@ -286,12 +304,14 @@ def audit(
         d = faces.df[faces.df.split==s]
         if not faces.info.get('split_valid') or s=='test' or not len(pub):
             rows.append((s, 'total', 'all', len(d), look.get((s, 'all'))))
-            rows += [(s, 'class', c, int((d.label==c).sum()), look.get((s, canonical_name(c) or c))) for c in faces.vocab]
+            rows += [(s, 'class', c, int((d.label==c).sum()),
+                look.get((s, canonical_name(c) or c))) for c in faces.vocab]
         else: rows += [(s, 'class', c, int((d.label==c).sum()), None) for c in faces.vocab]
     if faces.info.get('split_valid') and len(pub):   # published as one split, divided here
         d = faces.df[faces.df.split.isin(['train', 'valid'])]
         rows.append(('train+valid', 'total', 'all', len(d), look.get(('train', 'all'))))
-        rows += [('train+valid', 'class', c, int((d.label==c).sum()), look.get(('train', canonical_name(c) or c))) for c in faces.vocab]
+        rows += [('train+valid', 'class', c, int((d.label==c).sum()),
+            look.get(('train', canonical_name(c) or c))) for c in faces.vocab]
     rows += [(s, k, text, n, None) for k,s,n,text in faces.notes]
     return pd.DataFrame(rows, columns=['split', 'kind', 'item', 'found', 'published']).astype(dict(published='Int64'))
 
@@ -304,7 +324,8 @@ def stratified_split(
 )->np.ndarray: # Boolean, True for validation
     "A fixed validation split: of each class, the share `pct` of names with the smallest hash of seed and name"
     if not 0<pct<1: raise ValueError(f'pct is a share between 0 and 1, not {pct}')
-    key = np.array([int.from_bytes(hashlib.sha256(f'{seed}:{n}'.encode()).digest()[:8], 'big') for n in names], dtype=np.uint64)
+    key = np.array([int.from_bytes(hashlib.sha256(f'{seed}:{n}'.encode()).digest()[:8], 'big') for n in names],
+        dtype=np.uint64)
     labels,out = np.asarray(labels),np.zeros(len(key), bool)
     for c in np.unique(labels):
         i = np.flatnonzero(labels==c)
@@ -314,13 +335,15 @@ def stratified_split(
 # %% ../../nbs/06_data.faces.ipynb #9c19f6c7
 def fingerprint(faces:Faces)->str:
     "Which images these are, and what each is said to show"
-    return hashlib.sha256(faces.df[['split', 'name', 'label']].to_csv(index=False).encode(errors='surrogateescape')).hexdigest()
+    return hashlib.sha256(faces.df[['split', 'name',
+        'label']].to_csv(index=False).encode(errors='surrogateescape')).hexdigest()
 
 def counts_table(
     faces:Faces, # As a reader returned them
 )->pd.DataFrame: # A row a class, then `all` and `published`; a column a split
     "Images per class and split, the published total below, `-` where none was"
-    t = faces.df.groupby(['label', 'split']).size().unstack(fill_value=0).reindex(index=faces.vocab, columns=faces.splits, fill_value=0)
+    t = faces.df.groupby(['label', 'split']).size().unstack(fill_value=0).reindex(index=faces.vocab,
+        columns=faces.splits, fill_value=0)
     t.loc['all'] = t.sum()
     pub = {r.split: r.published for r in audit(faces).query("kind=='total'").itertuples()}
     t.loc['published'] = [pub.get(s) if pd.notna(pub.get(s, pd.NA)) else '-' for s in t.columns]

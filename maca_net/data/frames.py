@@ -13,15 +13,21 @@ from ..options import *
 # %% ../../nbs/05_data.frames.ipynb #d3874379
 @dataclass
 class Frame:
-    "Where the landmarks lie in a training face (5 x 2: x, y of the eyes, the nose, the corners of the mouth, shares of its side), and the tilt in degrees up to which a face is left as it is"
-    landmarks:np.ndarray
-    tilt:float=15.
+    "Where the landmarks lie in a training face: five points, shares of its sides"
+    landmarks:np.ndarray     # 5 x 2: x and y of the eyes, the nose, the corners of the mouth
+    tilt:float=15.           # degrees up to which a face is left as it is
     aspect:float=1.          # width by height of the training images; the network sees them squashed to a square
     def to_dict(self):
         "What is written as JSON"
         return dict(landmarks=self.landmarks.tolist(), tilt=self.tilt, aspect=self.aspect)
     @classmethod
-    def from_dict(cls, d): return cls(np.array(d['landmarks']), d['tilt'], d.get('aspect', 1.))
+    def from_dict(cls, d):
+        "The frame that `to_dict` wrote. Raises `ValueError` for anything else"
+        try: points,tilt,aspect = np.array(d['landmarks'], float),float(d['tilt']),float(d.get('aspect', 1.))
+        except (TypeError, ValueError, KeyError, AttributeError): points,tilt,aspect = np.zeros(0),0.,0.
+        if points.shape!=(5,2) or not np.isfinite([*points.ravel(), tilt, aspect]).all() or aspect<=0:
+            raise ValueError('a frame has five landmarks, a tilt in degrees and an aspect above 0: measure it again')
+        return cls(points, tilt, aspect)
     @classmethod
     def of(cls,
         info, # Content of a run's config.json

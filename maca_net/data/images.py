@@ -13,15 +13,16 @@ from PIL import Image, ImageOps, features
 from pathlib import Path
 from ..core import *
 
-# %% ../../nbs/04_data.images.ipynb #971fb636
+# %% ../../nbs/04_data.images.ipynb #9352a767
 FORMATS = ('JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF')     # that Pillow is asked to try, besides HEIC and AVIF
 HEIF_EXTENSIONS = {'.heic', '.heif', '.hif', '.avif'}       # photographs of newer telephones
 EXTENSIONS = {'.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif', *HEIF_EXTENSIONS}
 
 class RefusedImage(OSError): "A picture that is not opened: it is too large, or the library that reads it is missing"
 
-# %% ../../nbs/04_data.images.ipynb #5f5540f9
-MAX_PIXELS = 65_000_000    # opening takes 8 bytes a pixel (JPEG) to 20 (a transparent WebP, laid on white): 1.3 GB at the limit
+# %% ../../nbs/04_data.images.ipynb #0a0b6379
+# opening takes 8 bytes a pixel (JPEG) to 20 (a transparent WebP, laid on white): 1.3 GB at the limit
+MAX_PIXELS = 65_000_000
 
 def check_pixels(
     size, # Width and height
@@ -33,7 +34,7 @@ def check_pixels(
     raise RefusedImage(f'{name} cannot be read as an image: it has {w:,} x {h:,} pixels, '
         f'more than the {MAX_PIXELS//10**6} million that are opened. Make it smaller first')
 
-# %% ../../nbs/04_data.images.ipynb #68a0b935
+# %% ../../nbs/04_data.images.ipynb #48b70a8a
 def heif_kind(
     head:bytes, # The first bytes of a file, 32 at least
 )->str|None:
@@ -43,7 +44,7 @@ def heif_kind(
     if brands & {b'avif', b'avis'}: return 'AVIF'
     return 'HEIC' if brands & {b'heic', b'heix', b'hevc', b'heim', b'heis', b'mif1', b'msf1'} else None
 
-# %% ../../nbs/04_data.images.ipynb #183c5544
+# %% ../../nbs/04_data.images.ipynb #86c292c6
 def heif_formats()->dict: # 'HEIC' or 'AVIF' -> Pillow's name of the format
     "Which of HEIC and AVIF can be read here; the plugins are registered with Pillow"
     found = {'AVIF': 'AVIF'} if 'avif' in features.modules and features.check('avif') else {}
@@ -53,12 +54,12 @@ def heif_formats()->dict: # 'HEIC' or 'AVIF' -> Pillow's name of the format
     except ImportError: pass
     if 'AVIF' not in found:
         try:
-            import pillow_avif
+            import pillow_avif      # noqa: F401, it registers itself
             found['AVIF'] = 'AVIF'
         except ImportError: pass
     return found
 
-# %% ../../nbs/04_data.images.ipynb #aac7a45e
+# %% ../../nbs/04_data.images.ipynb #10949e90
 def unread_extensions()->set:
     "The endings of `EXTENSIONS` whose pictures cannot be read here, as no plugin is installed for them"
     have = heif_formats()
@@ -66,7 +67,7 @@ def unread_extensions()->set:
 
 HEIF_ADVICE = 'pip install "maca_net[heic]" reads HEIC and AVIF, or save them as JPEG'
 
-# %% ../../nbs/04_data.images.ipynb #789eeec2
+# %% ../../nbs/04_data.images.ipynb #06ecb64c
 def picture_file(
     file, # A binary file, open for reading
     name, # How messages call it
@@ -74,12 +75,16 @@ def picture_file(
     "The picture in `file`, not decoded yet. Raises `RefusedImage`, or `OSError` for what is none of the formats"
     kind = heif_kind(file.read(64))
     have = heif_formats() if kind else {}
-    if kind and kind not in have: raise RefusedImage(f'{name} is a {kind} photograph, which cannot be read here: {HEIF_ADVICE}')
+    if kind and kind not in have:
+        raise RefusedImage(f'{name} is a {kind} photograph, which cannot be read here: {HEIF_ADVICE}')
     try: im = Image.open(file, formats=[have[kind]] if kind else FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:       # Pillow's own limits, above `MAX_PIXELS`
-        raise RefusedImage(f'{name} cannot be read as an image: it has more than the {MAX_PIXELS//10**6} million pixels '
+    # Pillow's own limits, above `MAX_PIXELS`
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
+        raise RefusedImage(f'{name} cannot be read as an image: it has more than the {MAX_PIXELS//10**6} million '
+            'pixels '
             f'that are opened ({e}). Make it smaller first') from None
-    except Image.UnidentifiedImageError: raise OSError('it is no JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF, or its head is damaged') from None
+    except Image.UnidentifiedImageError:
+        raise OSError('it is no JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF, or its head is damaged') from None
     check_pixels(im.size, name)
     return im
 
@@ -88,14 +93,16 @@ def upright(
     im:Image.Image, # Of any mode
     mode:str='RGB', # 'RGB' or 'L'
 )->Image.Image:
-    "What a viewer shows: EXIF rotation applied, 16 bits brought to 8, transparent parts on white, of an animation the first frame"
-    if im.getexif().get(0x0112, 1)!=1: im = ImageOps.exif_transpose(im)         # it copies the picture even where nothing is turned
+    "What a viewer shows: turned by EXIF, 16 bits as 8, transparent parts on white, the first frame of an animation"
+    # it copies the picture even where nothing is turned
+    if im.getexif().get(0x0112, 1)!=1: im = ImageOps.exif_transpose(im)
     if im.mode=='F' or im.mode[0]=='I':
         a = np.array(im, np.float32)
         top = 1 if im.mode=='F' and a.max()<=1 else 65535 if im.mode!='F' and (';16' in im.mode or a.max()>255) else 255
         a *= 255/top
         im = Image.fromarray(a.clip(0, 255, out=a).round(out=a).astype(np.uint8))
-    if im.has_transparency_data: im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im if im.mode=='RGBA' else im.convert('RGBA'))
+    if im.has_transparency_data:
+        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im if im.mode=='RGBA' else im.convert('RGBA'))
     return im.convert(mode)
 
 # %% ../../nbs/04_data.images.ipynb #e2223af9
@@ -108,14 +115,16 @@ def open_image(
         with open(path, 'rb') as f, picture_file(f, path) as im: return upright(im, mode)
     except RefusedImage: raise
     except FileNotFoundError: raise FileNotFoundError(f'{path}: no such file') from None
-    except Exception as e: raise OSError(f'{path} cannot be read as an image ({first_line(e)}): replace or remove it') from e
+    except Exception as e:
+        raise OSError(f'{path} cannot be read as an image ({first_line(e)}): replace or remove it') from e
 
 # %% ../../nbs/04_data.images.ipynb #0855dc3f
 def _from_array(a, what):
     "An array h x w, h x w x 1, 3 or 4 as PIL image"
     if a.ndim==3 and a.shape[2]==1: a = a[...,0]
     if a.ndim not in (2,3) or (a.ndim==3 and a.shape[2] not in (3,4)) or not a.size:
-        raise ValueError(f'{what} of shape {a.shape} is no image: expected h x w, h x w x 3 or 4 (an array) or 3 x h x w (a tensor)')
+        raise ValueError(f'{what} of shape {a.shape} is no image: expected h x w, h x w x 3 or 4 (an array) or 3 x h x '
+            'w (a tensor)')
     check_pixels(a.shape[1::-1], what)
     if a.dtype==bool: a = a*np.uint8(255)
     elif a.dtype==np.uint16: a = (a/257).round().astype(np.uint8)
@@ -127,7 +136,7 @@ def _from_array(a, what):
     return Image.fromarray(np.ascontiguousarray(a))
 
 def _tensor_array(o):
-    "The array of a torch tensor, h x w or h x w x channels, or None. Who has a tensor has imported torch: it is not imported here"
+    "The array h x w (x channels) of a torch tensor, or None. Whoever has a tensor has imported torch already"
     if not isinstance(o, getattr(sys.modules.get('torch'), 'Tensor', ())): return None
     o = o.detach().cpu()
     if o.ndim==3: o = o.permute(1,2,0)
@@ -138,7 +147,7 @@ def open_picture(
     o, # Path, content of a file (bytes), PIL image, array (h x w, h x w x 3 or 4) or tensor (h x w, 1, 3 or 4 x h x w)
     mode:str='RGB', # 'RGB' or 'L'
 )->Image.Image:
-    "One picture of any kind, `upright`. Raises `OSError` naming the file, `ValueError` or `TypeError` for what is no picture"
+    "One picture of any kind, `upright`. Raises `OSError` naming the file, `ValueError` or `TypeError` for no picture"
     if isinstance(o, (str, Path)):
         if Path(o).is_dir(): raise IsADirectoryError(f'{o} is a folder: pass the images in it')
         return open_image(o, mode)
@@ -149,7 +158,8 @@ def open_picture(
         except Exception as e: raise OSError(f'{name} cannot be read as an image ({first_line(e)})') from None
     if (a := _tensor_array(o)) is not None: o = _from_array(a, 'a tensor')
     elif isinstance(o, np.ndarray): o = _from_array(o, 'an array')
-    if not isinstance(o, Image.Image): raise TypeError(f'an image is a path, bytes, PIL image, array or tensor, not {type(o).__name__}')
+    if not isinstance(o, Image.Image):
+        raise TypeError(f'an image is a path, bytes, PIL image, array or tensor, not {type(o).__name__}')
     check_pixels(o.size)
     try: return upright(o, mode)
     except (OSError, SyntaxError) as e: raise OSError(f'the image cannot be decoded ({e}): it may be truncated') from e

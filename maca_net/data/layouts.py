@@ -16,18 +16,19 @@ from ..datasets.ferplus import _FOLDER, _USAGE, _VOTES
 from ..datasets.rafdb import *
 from ..datasets.rafdb import _RAF
 
-# %% ../../nbs/11_data.layouts.ipynb #da5739eb
+# %% ../../nbs/11_data.layouts.ipynb #6a47fee6
 def _save(im, path):
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     im.save(path)
 
 def _write_rafdb(path, n, label_list, seed):
-    "RAF-DB: a label list, given or made, and its images of 100 x 100. One pixel is a counter, so that no two files are the same"
+    "RAF-DB: a label list, given or made, and images of 100 x 100. A corner is a counter: no two files are the same"
     inv = {canonical_name(v):k for k,v in _RAF.items()}
     if label_list is not None: lst = read_rafdb_list(label_list)
     else:
         cs = [c for c in CLASSES if c in inv]
-        lst = pd.DataFrame([(f'train_{i:05}.jpg' if i<n*.8 else f'test_{i:04}.jpg', inv[cs[i%7]]) for i in range(n)], columns=['name', 'label'])
+        lst = pd.DataFrame([(f'train_{i:05}.jpg' if i<n*.8 else f'test_{i:04}.jpg', inv[cs[i%7]]) for i in range(n)],
+            columns=['name', 'label'])
     pool = {k: synth_faces(40, size=100, seed=seed+k, classes=[canonical_name(v)])[0] for k,v in _RAF.items()}
     (path/'basic'/'EmoLabel').mkdir(parents=True, exist_ok=True)
     text = ''.join(f'{name} {label}\n' for name,label in zip(lst.name, lst.label))
@@ -37,7 +38,7 @@ def _write_rafdb(path, n, label_list, seed):
         a[:4,:4] = [[[i%256, i//256%256, l]]]
         _save(Image.fromarray(a), path/'basic'/'Image'/'aligned'/f'{Path(name).stem}_aligned.jpg')
 
-# %% ../../nbs/11_data.layouts.ipynb #bec0a5df
+# %% ../../nbs/11_data.layouts.ipynb #a7d46a2e
 def _write_ferplus(path, images, labels, split, kaggle):
     "FERPlus: fer2013new.csv with all ten votes for the label, and the grey images as PNG or, `kaggle`, in fer2013.csv"
     n = len(images)

@@ -30,7 +30,7 @@ def ferplus_label(
     if rule=='majority': ok &= votes.max(1) > votes.sum(1)/2
     return np.where(ok, top, -1)
 
-# %% ../../nbs/08_datasets.ferplus.ipynb #67e40bef
+# %% ../../nbs/08_datasets.ferplus.ipynb #6a9519c7
 _USAGE = dict(Training='train', PublicTest='valid', PrivateTest='test')
 
 def read_ferplus_votes(
@@ -43,7 +43,8 @@ def read_ferplus_votes(
     bad = ~np.isfinite(votes) | (votes<0)
     if bad.any(axis=None):
         i,c = bad.stack().idxmax()
-        raise ValueError(f'{file}, line {i+2}: the votes for {c} are {"" if pd.isna(lab[c][i]) else lab[c][i]!r}, not a number of 0 or more')
+        raise ValueError(f'{file}, line {i+2}: the votes for {c} are {"" if pd.isna(lab[c][i]) else lab[c][i]!r}, not '
+            'a number of 0 or more')
     return lab.assign(**votes)
 
 # %% ../../nbs/08_datasets.ferplus.ipynb #1ea54d99
@@ -51,7 +52,8 @@ def _kaggle_pixels(file, lab, progress):
     "n x 48 x 48 from Kaggle's fer2013.csv, and for each row what is wrong with it, '' for nothing"
     raw = read_table(file, {'pixels', 'Usage'})
     if len(raw)!=len(lab) or (raw.Usage.to_numpy()!=lab.Usage.to_numpy()).any():
-        raise ValueError(f'{file} ({len(raw)} rows) and fer2013new.csv ({len(lab)} rows) are not row for row the same set: get both whole')
+        raise ValueError(f'{file} ({len(raw)} rows) and fer2013new.csv ({len(lab)} rows) are not row for row the same '
+            'set: get both whole')
     out,why = np.zeros((len(raw), 48, 48), np.uint8),[]
     for i,(line,s) in enumerate(zip(raw.index+2, with_bar(raw.pixels) if progress and len(raw)>5000 else raw.pixels)):
         try: a = np.array(s.split(), dtype=np.int64)
@@ -71,11 +73,12 @@ def _without_damaged(faces, why, on_bad):
 _FOLDER = dict(train='FER2013Train', valid='FER2013Valid', test='FER2013Test')
 
 def _picture_folder(root):
-    "The folder with FER2013Train and its like: `root`, or its data/ as in Microsoft's repository; None where only Kaggle's file is there"
+    "The folder with FER2013Train and its like: `root`, or its data/; None where only Kaggle's file is there"
     for d in (root, root/'data'):
         if any((d/f).is_dir() for f in _FOLDER.values()): return d
     if (root/'fer2013.csv').exists(): return None
-    raise FileNotFoundError(f'{root} holds neither {", ".join(_FOLDER.values())} nor fer2013.csv: the labels are there, the images are not')
+    raise FileNotFoundError(f'{root} holds neither {", ".join(_FOLDER.values())} nor fer2013.csv: the labels are '
+        'there, the images are not')
 
 def _splits_there(faces, folder):
     "`faces` without the splits that have no folder; they are said"
@@ -88,15 +91,16 @@ def _splits_there(faces, folder):
 def _labelled(faces):
     "`faces` without the rows that the rule gives no label; they are counted. Labels become names, votes shares"
     for s,k in faces.df[faces.df.label<0].split.value_counts().items():
-        faces.note(NoLabel, s, int(k), f'ferplus: the rule {faces.rule} gives {k} of the rows of {s} no label, they are left out')
+        faces.note(NoLabel, s, int(k), f'ferplus: the rule {faces.rule} gives {k} of the rows of {s} no label, they '
+            'are left out')
     faces = faces.take(faces.df.label>=0)
     faces.votes = faces.votes / faces.votes.sum(1, keepdims=True)
     faces.df['label'] = [EXPRESSIONS[i] for i in faces.df.label]
     return faces
 
-# %% ../../nbs/08_datasets.ferplus.ipynb #2731a86e
+# %% ../../nbs/08_datasets.ferplus.ipynb #770291e3
 def read_ferplus(
-    path, # Folder with fer2013new.csv and FER2013Train|Valid|Test (or those in data/), or with fer2013new.csv and fer2013.csv
+    path, # Folder with fer2013new.csv, and with FER2013Train|Valid|Test (or those in data/) or fer2013.csv
     rule:str='majority', # Label rule: 'majority', 'argmax' or 'soft'
     on_bad:str='error', # 'error' stops at a missing, damaged or wrong-size image; 'warn' leaves it out, or resizes it
     progress:bool=True, # Show a bar while reading
@@ -107,7 +111,8 @@ def read_ferplus(
     lab = read_ferplus_votes(root/'fer2013new.csv')
     votes = lab[_VOTES].to_numpy()
     label = ferplus_label(votes, rule)
-    check_names(lab['Image name'][label>=0], root/'fer2013new.csv')            # what is marked as no face has no name there
+    # what is marked as no face has no name there
+    check_names(lab['Image name'][label>=0], root/'fer2013new.csv')
     df = pd.DataFrame(dict(name=lab['Image name'].to_numpy(), split=lab.Usage.map(_USAGE).to_numpy(), label=label))
     faces = Faces('ferplus', df, list(EXPRESSIONS), (48,48), votes=votes[:,:8].astype(np.float32), rule=rule)
     folder = _picture_folder(root)
@@ -123,11 +128,13 @@ def read_ferplus(
         faces.df['path'] = [str(folder/_FOLDER[s]/n) for s,n in zip(faces.df.split, faces.df.name)]
         faces = _load(faces, 'L', (48,48), on_bad, progress=progress)
     if (bad := faces.df.name=='fer0033120.png').any():
-        faces.note(NotAFace, faces.df.split[bad].iloc[0], int(bad.sum()), 'ferplus: fer0033120.png is a warning icon, not a face; kept, as the published counts hold it')
+        faces.note(NotAFace, faces.df.split[bad].iloc[0], int(bad.sum()),
+            'ferplus: fer0033120.png is a warning icon, not a face; kept, as the published counts hold it')
     return _check_counts(_duplicates(faces))
 
 # %% ../../nbs/08_datasets.ferplus.ipynb #a4a562d0
-DATASETS.register(DatasetSpec('ferplus', 'FERPlus: the faces of FER2013, labelled anew by ten annotators each', read_ferplus, ('path', 'rule', 'on_bad'),
+DATASETS.register(DatasetSpec('ferplus', 'FERPlus: the faces of FER2013, labelled anew by ten annotators each',
+    read_ferplus, ('path', 'rule', 'on_bad'),
     licence='FERPlus: the photographs of FER2013, which a web search for emotion words brought up in 2013, labelled '
         'anew by ten people each (Barsoum et al. 2016). The labels are MIT-licensed; the photographs are of '
         'unclear rights and for research only, and a model trained on them inherits that doubt.',

@@ -16,7 +16,7 @@ from ..data.faces import *
 from ..data.faces import _duplicates, _load, _names
 from .rafdb import _RAF
 
-# %% ../../nbs/10_datasets.folder.ipynb #73680b04
+# %% ../../nbs/10_datasets.folder.ipynb #35cd8e65
 _SPLIT_DIRS = {n+end: s for n,s in dict(train='train', training='train', valid='valid', val='valid', validation='valid',
     test='test', testing='test').items() for end in ('', '_set')}
 
@@ -27,14 +27,17 @@ def _split_folders(root):
     sub = _folders(root)
     parts = {d: _SPLIT_DIRS.get(d.name.lower()) for d in sub}
     if not any(parts.values()): parts = {root: 'train'}
-    elif odd := [d.name for d,s in parts.items() if not s]: raise ValueError(f'{root}: folders {odd} stand beside train/valid/test: move them away')
-    deep = {f.name for d in parts for c in _folders(d) if not canonical_name(c.name) for f in _folders(c) if canonical_name(f.name)}
+    elif odd := [d.name for d,s in parts.items() if not s]:
+        raise ValueError(f'{root}: folders {odd} stand beside train/valid/test: move them away')
+    other = [c for d in parts for c in _folders(d) if not canonical_name(c.name)]
+    deep = {f.name for c in other for f in _folders(c) if canonical_name(f.name)}
     if deep:
-        raise ValueError(f'{root}: {_names(sorted(deep))} lie in folders that are no expressions: pass the folder right above the classes, '
+        raise ValueError(f'{root}: {_names(sorted(deep))} lie in folders that are no expressions: pass the folder '
+            'right above the classes, '
             'or name the folders between train, valid and test')
     return parts
 
-# %% ../../nbs/10_datasets.folder.ipynb #96c618a2
+# %% ../../nbs/10_datasets.folder.ipynb #18e3ca95
 def _class_images(root, parts):
     "The table of the images in class folders: name, split, label, path; and what was left out, by why: {text: files}"
     files,skipped = walk_files(root)
@@ -47,32 +50,37 @@ def _class_images(root, parts):
         elif ext not in EXTENSIONS: odd.append(f)
         elif ext in no_plugin: unread.append(f)
         else: rows.append((f.relative_to(root).as_posix(), parts[d], inside[0], str(f)))
-    left = {'images lie in no class folder and are left out': loose, 'files are no images by their name and are left out': odd,
+    left = {'images lie in no class folder and are left out': loose,
+        'files are no images by their name and are left out': odd,
         f'HEIC or AVIF photographs cannot be read here and are left out ({HEIF_ADVICE})': unread}
     return pd.DataFrame(rows, columns=['name', 'split', 'label', 'path']),left,skipped
 
-# %% ../../nbs/10_datasets.folder.ipynb #a976d3e1
-_AFFECTNET = ('Neutral', 'Happy', 'Sad', 'Surprise', 'Fear', 'Disgust', 'Anger', 'Contempt', 'None', 'Uncertain', 'No face')
+# %% ../../nbs/10_datasets.folder.ipynb #ea19c041
+_AFFECTNET = ('Neutral', 'Happy', 'Sad', 'Surprise', 'Fear', 'Disgust', 'Anger', 'Contempt', 'None', 'Uncertain',
+    'No face')
 
 def _affectnet_class(file):
     "The number of the expression in one of AffectNet's annotations. Raises `ValueError` naming the file"
     try: k = int(np.load(file, allow_pickle=False).item())
-    except (ValueError, TypeError, OSError, EOFError) as e: raise ValueError(f'{file} holds no number of an expression ({first_line(e)})') from None
-    if not 0<=k<len(_AFFECTNET): raise ValueError(f'{file} holds {k}: AffectNet numbers its expressions 0..{len(_AFFECTNET)-1}')
+    except (ValueError, TypeError, OSError, EOFError) as e:
+        raise ValueError(f'{file} holds no number of an expression ({first_line(e)})') from None
+    if not 0<=k<len(_AFFECTNET):
+        raise ValueError(f'{file} holds {k}: AffectNet numbers its expressions 0..{len(_AFFECTNET)-1}')
     return k
 
 def _affectnet_images(root, parts):
-    "As `_class_images`, from AffectNet's folders images/ and annotations/. Raises `ValueError` for an image without annotation"
+    "As `_class_images`, from AffectNet's images/ and annotations/. Raises `ValueError` for an image without annotation"
     df,left,skipped = _class_images(root, parts)
     df = df[df.label=='images'].reset_index(drop=True)
     notes = [Path(p).parent.parent/'annotations'/f'{Path(p).stem}_exp.npy' for p in df.path]
     if lost := [p for p,n in zip(df.path, notes) if not n.is_file()]:
-        raise ValueError(f'{root}: {len(lost)} images have no annotation, such as annotations/0_exp.npy for images/0.jpg: {_names(lost)}')
+        raise ValueError(f'{root}: {len(lost)} images have no annotation, such as annotations/0_exp.npy for '
+            f'images/0.jpg: {_names(lost)}')
     df['label'] = [_AFFECTNET[_affectnet_class(n)] for n in notes]
     left = {text: [f for f in files if f.suffix!='.npy'] for text,files in left.items()}
     return df,left,skipped
 
-# %% ../../nbs/10_datasets.folder.ipynb #b44905c7
+# %% ../../nbs/10_datasets.folder.ipynb #59471f3f
 def _numbers_named(faces):
     "Folders 1..7 are RAF-DB's classes: they get their names, in place, with a note"
     if set(faces.df.label)!={str(k) for k in _RAF}: return
@@ -84,14 +92,17 @@ def _without_faceless(faces):
     "AffectNet's images without one of the eight expressions are left out, counted by split"
     bad = faces.df.label.isin(_AFFECTNET[8:])
     for s,n in faces.df.split[bad].value_counts().items():
-        faces.note(NoLabel, s, int(n), f'folder: {n} {s} images of AffectNet are none, uncertain or no face, and are left out')
+        faces.note(NoLabel, s, int(n), f'folder: {n} {s} images of AffectNet are none, uncertain or no face, and are '
+            'left out')
     return faces.take(~bad)
 
 def _check_classes(root, df):
     "Raises `ValueError` for a single class, or for one without training images"
     known = set(df.label[df.split=='train'])
-    if known and (odd := set(df.label)-known): raise ValueError(f'{root}: classes {sorted(odd)} have no training images (known: {sorted(known)})')
-    if (one := sorted(set(df.label))) and len(one)<2: raise ValueError(f'{root}: only the class {one} found, at least two are needed')
+    if known and (odd := set(df.label)-known):
+        raise ValueError(f'{root}: classes {sorted(odd)} have no training images (known: {sorted(known)})')
+    if (one := sorted(set(df.label))) and len(one)<2:
+        raise ValueError(f'{root}: only the class {one} found, at least two are needed')
 
 def _valid_from_train(root, faces, valid_pct, split_seed):
     "Where there is a train but no valid, sets a share of each class of train aside, in place"
@@ -100,7 +111,8 @@ def _valid_from_train(root, faces, valid_pct, split_seed):
     v = np.zeros(len(df), bool)
     v[train] = stratified_split(df.name[train].tolist(), df.label[train].tolist(), valid_pct, split_seed)
     if not v.any():
-        raise ValueError(f'{root}: {int(train.sum())} images in {df.label.nunique()} classes are too few to set some aside for validation: '
+        raise ValueError(f'{root}: {int(train.sum())} images in {df.label.nunique()} classes are too few to set some '
+            'aside for validation: '
             f'give each class at least {math.ceil(.501/valid_pct)}, or add a folder valid')
     df.loc[v, 'split'] = 'valid'
     faces.info['split_valid'] = True
@@ -113,7 +125,7 @@ def read_folder(
     on_bad:str='error', # 'error' stops at an unreadable image; 'warn' goes on without it
     progress:bool=True, # Show a bar while reading
 )->Faces:
-    "Images in one folder a class, or AffectNet as it is delivered. Known expressions come in the canonical order under the folders' own names"
+    "Images in one folder a class, or AffectNet as delivered; expressions in canonical order, under their own names"
     root = Path(path).expanduser().absolute()
     if not root.is_dir(): raise FileNotFoundError(f'{path} is no folder: pass a folder of class folders')
     parts = _split_folders(root)
@@ -124,7 +136,9 @@ def read_folder(
         if files: faces.note(UnreadableImage, 'all', len(files), f'folder: {len(files)} {text}: {_names(files)}')
     if skipped: faces.note(SkippedFile, 'all', len(skipped), skipped_text(root, skipped))
     if affectnet: faces = _without_faceless(faces)
-    if not len(faces): raise ValueError(f'{root} holds no images in class folders: expected such as {root}/happy/1.jpg or {root}/train/happy/1.jpg')
+    if not len(faces):
+        raise ValueError(f'{root} holds no images in class folders: expected such as {root}/happy/1.jpg or '
+            f'{root}/train/happy/1.jpg')
     _check_classes(root, faces.df)
     _numbers_named(faces)
     faces.vocab = sort_vocab(faces.df.label)
@@ -132,7 +146,8 @@ def read_folder(
     return _duplicates(_load(faces, 'RGB', None, on_bad, progress=progress))
 
 # %% ../../nbs/10_datasets.folder.ipynb #2e43ce4d
-DATASETS.register(DatasetSpec('folder', "images of one's own, one folder a class", read_folder, ('path', 'split_seed', 'on_bad'),
+DATASETS.register(DatasetSpec('folder', "images of one's own, one folder a class", read_folder,
+    ('path', 'split_seed', 'on_bad'),
     licence='A folder of its trainer\'s own: ask them who is in it, who labelled it, and what its licence allows.',
     label_note='Who labelled the faces, and how surely, is known to their trainer alone.',
     licence_id='ask-the-trainer', own=True))

@@ -28,10 +28,12 @@ def read_rafdb_list(
     df = pd.DataFrame([l for _,l in lines], columns=['name', 'label'], index=[i for i,_ in lines], dtype=object)
     num = pd.to_numeric(df.label, errors='coerce')
     if (bad := ~num.isin(_RAF)).any():
-        raise ValueError(f'{file}, line {bad.idxmax()}: label {df.label[bad.idxmax()]!r} is not one of 1..7 ({df.name[bad.idxmax()]})')
+        raise ValueError(f'{file}, line {bad.idxmax()}: label {df.label[bad.idxmax()]!r} is not one of 1..7 '
+            f'({df.name[bad.idxmax()]})')
     if (bad := ~df.name.str.match(r'(train|test)_\d+')).any():
         raise ValueError(f'{file}, line {bad.idxmax()}: {df.name[bad.idxmax()]!r} is not named train_... or test_...')
-    names = df.name.str.extract(r'^((?:train|test)_\d+)')[0] + '.jpg'                 # some lists say train_00001_aligned.jpg
+    # some lists say train_00001_aligned.jpg
+    names = df.name.str.extract(r'^((?:train|test)_\d+)')[0] + '.jpg'
     return df.assign(name=names, label=num.astype(int)).reset_index(drop=True)
 
 # %% ../../nbs/09_datasets.rafdb.ipynb #564692ad
@@ -44,11 +46,12 @@ def read_subset_list(
     if not found: raise ValueError(f'{file} names no RAF-DB image (test_0003...): pass an occlusion or pose list')
     return found
 
-# %% ../../nbs/09_datasets.rafdb.ipynb #66d8c15b
+# %% ../../nbs/09_datasets.rafdb.ipynb #47cd36bf
 def _aligned_files(folder):
-    "Image files by the names of the label list: train_00001.jpg -> .../train_00001_aligned.jpg, or .../train_00001.jpg where there is only that"
+    "Image files by their names in the label list: train_00001.jpg -> train_00001_aligned.jpg, else train_00001.jpg"
     files = [f for f in folder.glob('*') if f.suffix.lower() in EXTENSIONS and not is_system(f.name)]
-    return {f"{f.stem.removesuffix('_aligned')}.jpg": str(f) for f in sorted(files, key=lambda f: f.stem.endswith('_aligned'))}
+    return {f"{f.stem.removesuffix('_aligned')}.jpg": str(f) for f in sorted(files,
+        key=lambda f: f.stem.endswith('_aligned'))}
 
 def _table_of_list(root):
     "name, label (1..7), path: the authors' layout"
@@ -62,16 +65,19 @@ def _table_of_folders(root):
     rows = [(n, k, p) for s in ('train', 'test') for k in _RAF for n,p in _aligned_files(root/s/str(k)).items()]
     df = pd.DataFrame(rows, columns=['name', 'label', 'path'])
     if (bad := ~df.name.str.match(r'(train|test)_\d+\.jpg$')).any():
-        raise ValueError(f"{df.path[bad.idxmax()]} is not named train_... or test_...: read a folder of other images with data='folder'")
-    return df.assign(test=df.name.str.startswith('test')).sort_values(['test', 'name'], ignore_index=True).drop(columns='test')
+        raise ValueError(f"{df.path[bad.idxmax()]} is not named train_... or test_...: read a folder of other images "
+            f"with data='folder'")
+    return df.assign(test=df.name.str.startswith('test')).sort_values(['test', 'name'],
+        ignore_index=True).drop(columns='test')
 
-# %% ../../nbs/09_datasets.rafdb.ipynb #c3435fb4
+# %% ../../nbs/09_datasets.rafdb.ipynb #3d64fd0e
 def _rafdb_splits_there(faces, root):
     "`faces` without a split of which no image is there; such a split is said"
     for s in ('train', 'test'):
         d = faces.df[faces.df.split==s]
         if any(Path(p).is_file() for p in d.path): continue
-        faces.note(MissingSplit, s, len(d), f'rafdb: split {s} is missing (no image of it in {root}), going on without it')
+        faces.note(MissingSplit, s, len(d),
+            f'rafdb: split {s} is missing (no image of it in {root}), going on without it')
         faces = faces.take(faces.df.split!=s)
     if not len(faces): raise FileNotFoundError(f'rafdb: no image of the label list is in {root}')
     return faces
@@ -84,40 +90,48 @@ def _with_valid(faces, labels, valid_pct, split_seed):
     v[train] = stratified_split(df.name[train].tolist(), df.label[train].tolist(), valid_pct, split_seed)
     df.loc[v, 'split'] = 'valid'
     if labels is None: return
-    new,t = read_rafdb_list(labels),df.split=='train'           # noise is for training: the split and its labels stay the official ones
+    # noise is for training: the split and its labels stay the official ones
+    new,t = read_rafdb_list(labels),df.split=='train'
     new = dict(zip(new.name, new.label.map(_RAF)))
-    if not (listed := df.name[t].isin(new)).any(): raise ValueError(f'{labels} names none of the training images: pass a label list of RAF-DB')
-    if not listed.all(): warnings.warn(f'{labels} lacks {int((~listed).sum())} of {int(t.sum())} training images: they keep their official labels')
+    if not (listed := df.name[t].isin(new)).any():
+        raise ValueError(f'{labels} names none of the training images: pass a label list of RAF-DB')
+    if not listed.all():
+        warnings.warn(f'{labels} lacks {int((~listed).sum())} of {int(t.sum())} training images: they keep their '
+            'official labels')
     df.loc[t, 'label'] = [new.get(n, l) for n,l in zip(df.name[t], df.label[t])]
 
 # %% ../../nbs/09_datasets.rafdb.ipynb #7d4a849e
 def read_rafdb(
     path, # RAF-DB's `basic` folder, or the one above it; or a folder with train/1 ... test/7
-    labels=None, # A label list in place of the official one for the images trained on (noisy labels); validation keeps the official labels
+    labels=None, # A label list for the images trained on (noisy labels); validation keeps the official labels
     valid_pct:float=.1, # Share of train for validation, within each class
     split_seed:int=0, # Seed of that split, not of the run
     on_bad:str='error', # 'error' stops at a missing or unreadable image; 'warn' goes on without it
     progress:bool=True, # Show a bar while reading
 )->Faces:
-    "RAF-DB, single labels, with a fixed stratified validation split. Raises `OSError` or `ValueError` for what is missing or damaged"
+    "RAF-DB, single labels, with a fixed validation split. Raises `OSError` or `ValueError` for missing or damaged data"
     if labels is not None: read_rafdb_list(labels)               # a bad list is said before the images are read
     root = _find_root(path, 'EmoLabel', 'train/1', what='EmoLabel and Image')
     official = (root/'EmoLabel').exists()
     df = _table_of_list(root) if official else _table_of_folders(root)
     df = df.assign(split=np.where(df.name.str.startswith('train'), 'train', 'test'), label=df.label.map(_RAF))
     faces = Faces('rafdb', df, sort_vocab(_RAF.values()), None, rule='single',
-                  info=dict(split_valid=True, split_seed=split_seed, valid_pct=valid_pct, labels=None if labels is None else Path(labels).name))
+                  info=dict(split_valid=True, split_seed=split_seed, valid_pct=valid_pct,
+                      labels=None if labels is None else Path(labels).name))
     faces = _rafdb_splits_there(faces, root/'Image'/'aligned' if official else root)
     faces = _load(faces, 'RGB', None, on_bad, progress=progress)
     if faces.size is None:
-        faces.note(WrongSize, 'all', len(faces), 'rafdb: the images have several sizes, the official ones are all 100x100; they are resized')
+        faces.note(WrongSize, 'all', len(faces),
+            'rafdb: the images have several sizes, the official ones are all 100x100; they are resized')
     elif faces.size!=(100,100):
-        faces.note(WrongSize, 'all', len(faces), f'rafdb: the images are {faces.size[1]}x{faces.size[0]}, the official ones 100x100')
+        faces.note(WrongSize, 'all', len(faces),
+            f'rafdb: the images are {faces.size[1]}x{faces.size[0]}, the official ones 100x100')
     _with_valid(faces, labels, valid_pct, split_seed)
     return _check_counts(_duplicates(faces))
 
 # %% ../../nbs/09_datasets.rafdb.ipynb #aca9ee17
-DATASETS.register(DatasetSpec('rafdb', 'RAF-DB: aligned photographs from the web, single labels', read_rafdb, ('path', 'labels', 'split_seed', 'on_bad'),
+DATASETS.register(DatasetSpec('rafdb', 'RAF-DB: aligned photographs from the web, single labels', read_rafdb,
+    ('path', 'labels', 'split_seed', 'on_bad'),
     licence='RAF-DB: photographs from the web, labelled by about forty people each (Li et al. 2017). For non- '
         'commercial research only, by agreement with its authors.',
     label_note='The labels are opinions of annotators, who often disagree.',

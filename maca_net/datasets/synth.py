@@ -34,7 +34,8 @@ def read_synth(
         t[v] = stratified_split(df.name[v], df.label[v], test_pct/(valid_pct+test_pct), seed=1)
         df.loc[t, 'split'] = 'test'
     df['label'] = df.label.astype(str)
-    return Faces('synth', df, sort_vocab(df.label), (size,size), images, info=dict(synthetic=True, synth_seed=synth_seed, n=n, split_valid=True))
+    return Faces('synth', df, sort_vocab(df.label), (size,size), images,
+        info=dict(synthetic=True, synth_seed=synth_seed, n=n, split_valid=True))
 
 # %% ../../nbs/07_datasets.synth.ipynb #fb170d0c
 def read_config(n_faces=3000, size=64, synth_seed=0, split_seed=0):
@@ -42,7 +43,8 @@ def read_config(n_faces=3000, size=64, synth_seed=0, split_seed=0):
     return read_synth(n_faces, min(max(size, 48), 224), synth_seed, split_seed)
 
 # %% ../../nbs/07_datasets.synth.ipynb #0a102e44
-DATASETS.register(DatasetSpec('synth', 'faces drawn by code from facial action units; the embedded default', read_config, ('n_faces', 'size', 'synth_seed', 'split_seed'),
+DATASETS.register(DatasetSpec('synth', 'faces drawn by code from facial action units; the embedded default',
+    read_config, ('n_faces', 'size', 'synth_seed', 'split_seed'),
     licence='Faces drawn by code, not photographs of people. A model trained on them shows how the software works and '
         'must not be believed about real faces. For one of some use on photographs, train on FERPlus: maca_train '
         '--data ferplus --path FERPlus.',
