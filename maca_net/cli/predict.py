@@ -25,28 +25,36 @@ _PREDICT = '''examples:
   maca_predict faces48/ --model runs/ferplus --no-detect
       pictures that are cropped faces already
   maca_predict --video talk.mp4 --model runs/ferplus --every 5 --csv talk.csv --overlay seen/
-      every fifth frame; each face is followed and smoothed over time; seen/talk.mp4 shows it (--video 0: the first camera)
+      every fifth frame; each face is followed and smoothed over time, and drawn into seen/talk.mp4
+  maca_predict --video 0 --model runs/ferplus
+      the first camera
 
-Face 1 is the largest. What comes out is the expression that annotators would probably have chosen, not what a person feels.'''
+Face 1 is the largest.
+What comes out is the expression that annotators would probably have chosen, not what a person feels.'''
 
 # %% ../../nbs/84_cli.predict.ipynb #e434fd29
 def predict_parser():
     "Options of `maca_predict`"
     p = _parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
-        'Exit code 1 where a picture could not be read, or a video ends early; the rest is done all the same.', _PREDICT)
+        'Exit code 1 where a picture could not be read, or a video ends early; the rest is done.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures; of a folder all in it and below')
-    p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: '
-        '.safetensors, .onnx (--int8: the fastest on a CPU), .xml')
+    p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of '
+        'maca_export: .safetensors, .onnx (--int8: the fastest on a CPU), .xml')
     form = p.add_mutually_exclusive_group()
-    form.add_argument('--csv', metavar='FILE', help='a line a face into a file, in place of the lines to read; goes on with the file where it is there')
+    form.add_argument('--csv', metavar='FILE', help='a line a face into a file, in place of the lines to read; '
+        'goes on with the file where it is there')
     form.add_argument('--json', action='store_true', help='JSON on stdout in place of the lines to read')
-    p.add_argument('--overlay', metavar='DIR', help='also write the pictures, or the video, with what was found drawn into them')
-    p.add_argument('--no-landmarks', dest='landmarks', action='store_false', help='with --overlay: without the five points of each face')
+    p.add_argument('--overlay', metavar='DIR', help='also write the pictures, or the video, with the faces drawn in')
+    p.add_argument('--no-landmarks', dest='landmarks', action='store_false',
+        help='with --overlay: without the five points of each face')
     p.add_argument('--video', metavar='FILE|N', help='a video, or the number of a camera, in place of pictures')
     p.add_argument('--every', type=int, metavar='N', help='with --video: one frame of N (default: 1)')
-    p.add_argument('--momentum', type=float, metavar='X', help='with --video: share of the past in what is told, 0..1 (default: 0.7)')
-    p.add_argument('--no-detect', dest='detect', action='store_false', help='each picture is a face, cropped as the training data')
-    p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
+    p.add_argument('--momentum', type=float, metavar='X',
+        help='with --video: share of the past in each answer, 0..1 (default: 0.7)')
+    p.add_argument('--no-detect', dest='detect', action='store_false',
+        help='each picture is a face, cropped as the training data')
+    p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: "
+        'twice the time, mostly a little better')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p
@@ -54,16 +62,17 @@ def predict_parser():
 def _check_options(p, args):
     "Refuse options that do not go together"
     if bool(args.images)==(args.video is not None): p.error('pass pictures, folders or patterns, or else --video')
-    if args.video is None and (args.every, args.momentum)!=(None, None): p.error('--every and --momentum go with --video')
-    if args.video is not None and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
+    video = args.video is not None
+    if not video and (args.every, args.momentum)!=(None, None): p.error('--every and --momentum go with --video')
+    if video and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
     if not args.landmarks and not args.overlay: p.error('--no-landmarks goes with --overlay')
 
 # %% ../../nbs/84_cli.predict.ipynb #f9358e20
 def list_images(
     args, # Files, folders, patterns
     overlay=None, # Folder of drawn-over pictures: those of an earlier call are left out where it lies below a folder
-)->dict: # file -> its name below the folder or beside the pattern; where two would have the same, below the folder that holds all
-    "The pictures that arguments name, each once. Files of a folder that are left out are named on stderr. Raises `FileNotFoundError` for none"
+)->dict: # file -> its name below the folder; where two would have one name, below the folder that holds all
+    "The pictures that arguments name, each once. Files left out are named on stderr. Raises `FileNotFoundError`"
     drawn,out,seen = overlay and Path(overlay).resolve(),{},set()
     for a in args:
         if not (found := _pictures_of(a, drawn)): raise FileNotFoundError(f'{one_line(a)}: no picture there')
@@ -79,21 +88,25 @@ def _pictures_of(a, drawn):
     from maca_net.data.images import EXTENSIONS, HEIF_ADVICE, unread_extensions
     from maca_net.data.faces import visible_files
     root = Path(a)
-    if not root.exists(): return [(Path(f), Path(f).name) for f in sorted(glob.glob(a, recursive=True)) if Path(f).is_file()]
+    if not root.exists(): return [(f, f.name) for f in map(Path, sorted(glob.glob(a, recursive=True))) if f.is_file()]
     if not root.is_dir(): return [(root, root.name)]
     def is_ours(f): return drawn and root.resolve() in drawn.parents and f.resolve().is_relative_to(drawn)
     files = [f for f in visible_files(root) if not is_ours(f)]
-    unread = unread_extensions() if any(f.suffix.lower() in EXTENSIONS for f in files) else set()
-    pictures = [f for f in files if f.suffix.lower() in EXTENSIONS and f.suffix.lower() not in unread]
-    _tell_left_out([f for f in files if f.suffix.lower() in unread], f'cannot be read here and are left out ({HEIF_ADVICE})')
-    _tell_left_out([f for f in files if f.suffix.lower() not in EXTENSIONS], 'are no pictures by their name and are left out')
-    return [(f, f.relative_to(root)) for f in pictures]
+    unread,by_ending = unread_extensions(),collections.defaultdict(list)
+    for f in files:
+        ending = f.suffix.lower()
+        by_ending['unread' if ending in unread else 'picture' if ending in EXTENSIONS else 'other'].append(f)
+    _tell_left_out(by_ending['unread'], f'cannot be read here and are left out ({HEIF_ADVICE})')
+    _tell_left_out(by_ending['other'], 'are no pictures by their name and are left out')
+    return [(f, f.relative_to(root)) for f in by_ending['picture']]
 
 def _tell_left_out(files, why):
     from maca_net.data.faces import _names
     if files: print(f'{len(files)} files {why}: {one_line(_names(files))}', file=sys.stderr)
 
-def one_line(text): return re.sub(r'[\x00-\x1f\x7f]', lambda m: repr(m[0])[1:-1], str(text))       # names may hold newlines and terminal codes
+def one_line(text):
+    "Text for a terminal: names of files may hold newlines and terminal codes"
+    return re.sub(r'[\x00-\x1f\x7f]', lambda m: repr(m[0])[1:-1], str(text))
 
 # %% ../../nbs/84_cli.predict.ipynb #53d71e17
 _MARK = b'drawn by maca_predict'
@@ -122,7 +135,8 @@ def overlay_files(
     for f,to in out.items():
         if to.resolve() in given or not _is_replaceable(to):
             raise ValueError(f'--overlay {folder} would write over the picture {to}: choose another folder')
-        if to in taken: raise ValueError(f'--overlay {folder} would draw {taken[to]} and {f} into the same file: rename one')
+        if to in taken:
+            raise ValueError(f'--overlay {folder} would draw {taken[to]} and {f} into the same file: rename one')
         taken[to] = f
     return out
 
@@ -130,16 +144,17 @@ def overlay_video(
     video:str, # A file, or the number of a camera
     where, # A folder, or an .mp4 or .avi file
 )->Path:
-    "Where a video is drawn: a file named as the source. Raises `NotADirectoryError`; `VideoFile` refuses a file that is there"
+    "Where a video is drawn: a file named as the source. Raises `NotADirectoryError`"
     from maca_net.deploy.video import CODECS
     where,name = Path(where),f'camera-{video}.mp4' if video.isdigit() else Path(video).name
     if where.suffix.lower() in CODECS and not where.is_dir(): return where
-    if where.is_file(): raise NotADirectoryError(f'--overlay {where} is a file: pass a folder, or a name that ends in {" or ".join(CODECS)}')
+    if where.is_file():
+        raise NotADirectoryError(f'--overlay {where} is a file: pass a folder, or a name in {" or ".join(CODECS)}')
     return where/(name if Path(name).suffix.lower() in CODECS else f'{Path(name).stem}.mp4')
 
 # %% ../../nbs/84_cli.predict.ipynb #a0688b83
 class _FaceCSV:
-    "A CSV file of faces that goes on with what is there. Raises `ValueError` or `FileExistsError` for a file of something else"
+    "A CSV file of faces that goes on with what is there. Raises `ValueError` or `FileExistsError` for another file"
     def __init__(self, file, labels, by, video=False):
         from maca_net.deploy.predict import spreadsheet_source, spreadsheet_text, table_columns
         self.file,self.by,self.rows,self.out,self.escape = Path(file),by,[],None,spreadsheet_text
@@ -151,10 +166,11 @@ class _FaceCSV:
         except csv.Error: head,rows = [],[]
         if list(map(spreadsheet_source, head))!=self.cols:
             raise ValueError(f'{file} is there already and is no list of faces by this model: choose another --csv')
-        cut = rows and (not text.endswith(b'\r\n') or len(rows[-1])!=len(head))                 # it was stopped in the middle of a line
+        cut = rows and (not text.endswith(b'\r\n') or len(rows[-1])!=len(head))       # stopped in the middle of a line
         self.rows = [dict(zip(self.cols, map(spreadsheet_source, r))) for r in rows if not cut or r[0]!=rows[-1][0]]
         if other := {str(r.get('model')) for r in self.rows}-{by}:
-            raise ValueError(f'{file} holds answers of {" and ".join(sorted(other))}, this is {by}: choose another --csv')
+            names = ' and '.join(sorted(other))
+            raise ValueError(f'{file} holds answers of {names}, this is {by}: choose another --csv')
 
     @property
     def done(self):
@@ -163,7 +179,8 @@ class _FaceCSV:
 
     def begin(self, images):
         "Open it to write, without what is there of `images`"
-        with atomic_path(self.file) as tmp: tmp.write_bytes(self._text([dict(zip(self.cols, self.cols)), *(r for r in self.rows if r['image'] not in images)]))
+        head,kept = dict(zip(self.cols, self.cols)),[r for r in self.rows if r['image'] not in images]
+        with atomic_path(self.file) as tmp: tmp.write_bytes(self._text([head, *kept]))
         self.out = open(self.file, 'ab')
 
     def write(self, rows):
@@ -196,7 +213,8 @@ class _Answer:
 
     def to_json(self):
         "Raises `ValueError` for NaN"
-        return json.dumps(dict(image=self.image, error=self.error, faces=[]) if self.error else self.pred.to_dict(), allow_nan=False)
+        failed = dict(image=self.image, error=self.error, faces=[])
+        return json.dumps(failed if self.error else self.pred.to_dict(), allow_nan=False)
 
     def rows(self): return [dict(image=self.image, error=self.error)] if self.error else self.pred.rows()
 
@@ -204,8 +222,9 @@ class _Answer:
         "For a person; the error is on stderr already"
         if self.error: return ''
         head = one_line(self.image) + (f' {self.pred.time:.2f} s' if self.pred.time is not None else '')
-        lines = [f'{head}: ' + (f'{i} ' if len(self.pred.faces)>1 else '') + _face_text(f) for i,f in enumerate(self.pred.faces, 1)]
-        return '\n'.join(lines) or f'{head}: no face'
+        faces = self.pred.faces
+        number = (lambda i: f'{i} ') if len(faces)>1 else (lambda i: '')
+        return '\n'.join(f'{head}: {number(i)}{_face_text(f)}' for i,f in enumerate(faces, 1)) or f'{head}: no face'
 
 def _face_text(f):
     top = [f'{k} {v:.0%}' for k,v in sorted(f.probabilities.items(), key=lambda kv: -kv[1])[:3] if v>=.005]
@@ -232,7 +251,8 @@ def _answers_of_video(predictor, args, drawn, bad):
     from maca_net.deploy.video import EndsEarly, VideoFile, predict_video, video_rate
     source,every = int(args.video) if args.video.isdigit() else args.video,1 if args.every is None else args.every
     frames = predict_video(predictor, source, every, .7 if args.momentum is None else args.momentum)
-    with VideoFile(drawn, video_rate(source)/max(every, 1)) if drawn else contextlib.nullcontext() as out, warnings.catch_warnings():
+    drawing = VideoFile(drawn, video_rate(source)/max(every, 1)) if drawn else contextlib.nullcontext()
+    with drawing as out, warnings.catch_warnings():
         warnings.simplefilter('error', EndsEarly)
         try:
             for t,im,pred in frames:
@@ -262,9 +282,11 @@ def _write_csv(answers, table, names, video):
             table.write(rows)
             failed,empty = failed+bool(o.error),empty+(not o.error and 'face' not in rows[0])
             labels.update(r['label'] for r in rows if 'face' in r)
-    what,each = ('frames', 'frame') if video else ('pictures', 'picture')
-    faces = f'{labels.total()} faces' + (f' ({", ".join(f"{k} {v}" for k,v in labels.most_common())})' if labels else '')
-    print(f'{table.file}: {n} {what} now, {faces}; {empty} without a face, {failed} not read', file=sys.stderr)
+    def count(n, what): return f'{n} {what}' + 's'*(n!=1)
+    found = f' ({", ".join(f"{k} {v}" for k,v in labels.most_common())})' if labels else ''
+    looked = count(n, 'frame' if video else 'picture')
+    print(f'{table.file}: {looked} now, {count(sum(labels.values()), "face")}{found}; {empty} without a face, '
+        f'{failed} not read', file=sys.stderr)
 
 # %% ../../nbs/84_cli.predict.ipynb #be93a511
 def _answered_by(predictor, args):
@@ -287,8 +309,8 @@ def _predict(args, bad):
     predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
     table = _FaceCSV(args.csv, predictor.labels, _answered_by(predictor, args), video) if args.csv else None
     if table: names = _left_to_do(names, table, drawn, args.csv)
-    answers = _answers_of_video(predictor, args, drawn, bad) if video else _answers_of_files(predictor, names, args, drawn, bad)
-    answers = _progress(answers, len(names), 'frame' if video else 'picture')
+    if video: answers = _progress(_answers_of_video(predictor, args, drawn, bad), 0, 'frame')
+    else: answers = _progress(_answers_of_files(predictor, names, args, drawn, bad), len(names), 'picture')
     if table: return _write_csv(answers, table, names, video)
     if args.json: return _write_json(answers)
     for o in answers:

@@ -39,9 +39,10 @@ def measure_frame(
         tilts.append(_tilt(d.landmarks[0]))
         aspects.append(im.width/im.height)
     if len(rows)<10:
-        raise ValueError(f'{faces.name}: only {len(rows)} faces found in {min(n, len(faces))} images, too few to measure a frame')
+        looked = min(n, len(faces))
+        raise ValueError(f'{faces.name}: only {len(rows)} faces found in {looked} images, too few to measure a frame')
     l = np.median(rows, 0)
-    l = (l + (l*[-1,1]+[1,0])[[1,0,2,4,3]])/2                          # the mean with the mirror image: faces have no side
+    l = (l + (l*[-1,1]+[1,0])[[1,0,2,4,3]])/2                          # with the mirror image: faces have no side
     return Frame(l.round(3), float(round(1.96*1.4826*np.median(np.abs(tilts)), 1)), float(np.median(aspects).round(3)))
 
 # %% ../../nbs/71_deploy.align.ipynb #19d12c75
@@ -51,10 +52,11 @@ def save_frame(
     detector='mtcnn', # See `get_detector`
     n:int=500, # Training faces looked at, at most
 )->Frame:
-    "Measure the frame of a run's training faces and keep it in its config.json. Raises `ValueError` where too few are found"
+    "Measure the frame of a run's training faces and keep it in config.json. Raises `ValueError` for too few"
     from maca_net.runs.evaluate import read_run_data
     file = Path(run)/'config.json'
-    if not file.is_file(): raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote')
+    if not file.is_file():
+        raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote')
     info = read_json(file)
     faces = read_run_data(run, run_config(info, path))
     f = measure_frame(faces.only('train') if 'train' in faces.splits else faces, detector, n)
@@ -70,7 +72,8 @@ def align_face(
 )->Image.Image: # In the face's own resolution and the proportions of the training faces
     "The face cut out as the training faces were. Outside of the picture its edge is repeated"
     wide = frame.aspect
-    z,w = (np.asarray(p, float)@[1,1j] for p in (landmarks, frame.landmarks*[wide,1]))       # complex: turn and zoom are one factor
+    # points as complex numbers: turn and zoom are one factor
+    z,w = (np.asarray(p, float)@[1,1j] for p in (landmarks, frame.landmarks*[wide,1]))
     zc,wc = z-z.mean(),w-w.mean()
     turn = math.degrees(np.angle((zc.conj()*wc).sum()))
     turn = math.radians(turn-np.clip(turn, -frame.tilt, frame.tilt))
@@ -81,17 +84,19 @@ def align_face(
     n = max(math.ceil(sides.max()/largest), 1)
     if n>1: part = part.reduce(n)                                       # else a large face would alias
     size = tuple(int(s) for s in np.clip(np.round(sides/n), 16, largest))
-    right,down,start = wide/k/size[0]/n,1j/k/size[1]/n,(corners[0]-origin)/n       # of one output pixel, in pixels of `part`
+    # the way of one output pixel, in pixels of `part`
+    right,down,start = wide/k/size[0]/n,1j/k/size[1]/n,(corners[0]-origin)/n
     matrix = right.real, down.real, start.real, right.imag, down.imag, start.imag
     return part.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 def _part(im, corners):
-    "(The part of a picture that holds four complex points, the point of its upper left corner); at most three times the picture's size"
+    "(The part of a picture that holds four complex points, its upper left corner), of bounded size"
     lo = np.floor([corners.real.min()-2, corners.imag.min()-2]).astype(int)
     hi = np.ceil([corners.real.max()+2, corners.imag.max()+2]).astype(int)
     s = np.array(im.size)
     lo = lo.clip(-s, s-1)                                               # landmarks of a wild detector
     hi = np.maximum(hi.clip(1, 2*s), lo+1)
     a,b = np.maximum(lo, 0),np.minimum(hi, s)
-    part = np.pad(np.asarray(im.crop((*a, *b))), [(a[1]-lo[1], hi[1]-b[1]), (a[0]-lo[0], hi[0]-b[0]), (0,0)], mode='edge')
+    missing = [(a[1]-lo[1], hi[1]-b[1]), (a[0]-lo[0], hi[0]-b[0]), (0,0)]
+    part = np.pad(np.asarray(im.crop((*a, *b))), missing, mode='edge')
     return Image.fromarray(part),complex(*lo)

@@ -19,7 +19,9 @@ class FaceClassifier(nn.Module):
         self.model.precision = 'fp32'
         for k,v in zip(('mean', 'std'), stats): self.register_buffer(k, torch.tensor(v).float()[:,None,None])
     def forward(self, image):
-        if self.grey: image = (image*image.new_tensor([.299, .587, .114])[:,None,None]).sum(1, keepdim=True).expand(-1,3,-1,-1)
+        if self.grey:
+            luma = image.new_tensor([.299, .587, .114])[:,None,None]
+            image = (image*luma).sum(1, keepdim=True).expand(-1,3,-1,-1)
         return self.model((image-self.mean)/self.std).softmax(-1)
 
 # %% ../../nbs/72_deploy.classifier.ipynb #4eb21051
@@ -31,11 +33,13 @@ def metadata(
     cfg,frame = info['config'],Frame.of(info)
     size = (cfg['size'],)*2
     sizes = dict.fromkeys([tuple(info['source_size'] or size), size])
-    return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes], input=_INPUT.format(size=cfg['size']),
-        output='probabilities: B x K, in the order of `labels`', frame=frame and frame.to_dict(), trained_on=cfg['data'],
-        synthetic=bool(info['data'].get('synthetic')), code=info['code'], method=cfg['method'], arch=cfg['arch'], epochs=cfg['epochs'],
-        seed=cfg['seed'], weights_of=epoch)
+    return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes],
+        frame=frame and frame.to_dict(), input=_INPUT.format(size=cfg['size']),
+        output='probabilities: B x K, in the order of `labels`',
+        trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'], weights_of=epoch,
+        **{k: cfg[k] for k in ('method', 'arch', 'epochs', 'seed')})
 
-_INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear, antialiased) to each size
-(height, width) in `resize` in turn. `frame` tells how the training data are cropped: where the eyes, the nose and the corners of the
-mouth lie (x, y in shares of the side), and the tilt in degrees up to which a face is left turned""".replace('\n', ' ')
+_INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear,
+antialiased) to each size (height, width) in `resize` in turn. `frame` tells how the training data are cropped: where
+the eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a
+face is left turned""".replace('\n', ' ')

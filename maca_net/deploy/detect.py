@@ -28,7 +28,8 @@ def _quiet_cv2():
 def _detected(rows):
     "`Detected` from (box, landmarks, score) of each face"
     b,l,s = zip(*rows) if rows else ((),(),())
-    return Detected(np.array(b, np.float32).reshape(-1,4), np.array(l, np.float32).reshape(-1,5,2), np.array(s, np.float32))
+    b,l,s = (np.array(o, np.float32) for o in (b, l, s))
+    return Detected(b.reshape(-1,4), l.reshape(-1,5,2), s)
 
 # %% ../../nbs/70_deploy.detect.ipynb #a7000002
 class MTCNN:
@@ -43,7 +44,7 @@ class MTCNN:
         names = ('left_eye', 'right_eye', 'nose', 'mouth_left', 'mouth_right')
         found = [f for f in self.net.detect_faces(img) if f['confidence']>=self.min_score]
         def box(x, y, w, h): return x, y, x+w, y+h
-        def marks(points): return [[c+.5 for c in points[k]] for k in names]                   # the package cuts fractions off
+        def marks(points): return [[c+.5 for c in points[k]] for k in names] # the package cuts fractions off
         return _detected([(box(*f['box']), marks(f['keypoints']), f['confidence']) for f in found])
 
 # %% ../../nbs/70_deploy.detect.ipynb #851c0694
@@ -57,9 +58,10 @@ class YuNet:
         if not Path(file).is_file(): raise FileNotFoundError(f'detector {file}: no such file')
         try:
             with _quiet_cv2(): self.net = cv2.FaceDetectorYN.create(str(file), '', (320,320), min_score)
-            self(np.zeros((64,64,3), np.uint8))                        # another network is read without an error, and fails here
+            self(np.zeros((64,64,3), np.uint8)) # another network is read without an error, and fails here
         except cv2.error as e:
-            raise ValueError(f'detector {file} is no YuNet that OpenCV reads ({str(e).strip().splitlines()[-1]})') from None
+            why = str(e).strip().splitlines()[-1]
+            raise ValueError(f'detector {file} is no YuNet that OpenCV reads ({why})') from None
     def __call__(self, img):
         h,w = img.shape[:2]
         self.net.setInputSize((w,h))
@@ -87,8 +89,8 @@ def _checked(d):
     if not n: return _detected([])
     finite = [bool(np.isfinite(a).all()) for a in out]
     if [a.shape for a in out]!=[(n,4), (n,5,2), (n,)] or not all(finite):
-        got = ' and '.join(f'{k} {a.shape}' + ' with NaN or infinity'*(not ok) for (k,a),ok in zip(out._asdict().items(), finite))
-        raise ValueError(f'{says}; this one returned {got}')
+        got = [f'{k} {a.shape}' + ' with NaN or infinity'*(not ok) for (k,a),ok in zip(out._asdict().items(), finite)]
+        raise ValueError(f'{says}; this one returned {" and ".join(got)}')
     return out
 
 # %% ../../nbs/70_deploy.detect.ipynb #226df7b1
@@ -110,5 +112,6 @@ def find_faces(
     boxes = (d.boxes.reshape(-1,2,2)*scale).clip(0, im.size).reshape(-1,4)
     area = (boxes[:,2:]-boxes[:,:2]).prod(1)
     spread = np.ptp(d.landmarks, axis=1).max(1, initial=0) if len(area) else area
-    order = [i for i in np.argsort(-area, kind='stable') if area[i]>0 and spread[i]>=1]      # five landmarks in one pixel cannot be aligned
+    usable = (area>0) & (spread>=1)                                # five landmarks in one pixel cannot be aligned
+    order = [i for i in np.argsort(-area, kind='stable') if usable[i]]
     return Detected(boxes[order], (d.landmarks*scale)[order], d.scores[order])

@@ -51,8 +51,9 @@ class Face:
     def probability(self): return self.probabilities[self.label]
     def to_dict(self):
         "What is written as JSON"
-        out = dict(box=_rounded(self.box, 1), landmarks=_rounded(self.landmarks, 1), face_score=_rounded(self.face_score, 4), label=self.label,
-            probability=_rounded(self.probability, 4), probabilities={k: _rounded(v, 4) for k,v in self.probabilities.items()})
+        out = dict(box=_rounded(self.box, 1), landmarks=_rounded(self.landmarks, 1), 
+            face_score=_rounded(self.face_score, 4), label=self.label, probability=_rounded(self.probability, 4),
+            probabilities={k: _rounded(v, 4) for k,v in self.probabilities.items()})
         return out if self.track is None else dict(out, track=self.track)
 
 # %% ../../nbs/75_deploy.predict.ipynb #e53fa5d0
@@ -87,7 +88,7 @@ def _row(i, f):
 # %% ../../nbs/75_deploy.predict.ipynb #a750000a
 _COLUMNS = ('image', 'time', 'track', 'face', 'left', 'top', 'right', 'bottom', 'face_score', 'label', 'probability')
 
-def _label_column(k): return f'p({k})' if k in (*_COLUMNS, 'model', 'error') else k         # a class may be called 'left'
+def _label_column(k): return f'p({k})' if k in (*_COLUMNS, 'model', 'error') else k # a class may be called 'left'
 
 def table_columns(
     labels, # Of a model
@@ -103,7 +104,8 @@ class Predictions(list):
         "A row a face of all pictures, and a row for a picture without one"
         import pandas as pd
         df = pd.DataFrame([r for p in self for r in p.rows()])
-        return df.astype({k: 'Int64' for k in ('face', 'track') if k in df})       # whole numbers, also beside a picture without a face
+        whole = [k for k in ('face', 'track') if k in df]                  # also beside a picture without a face
+        return df.astype({k: 'Int64' for k in whole})
 
 # %% ../../nbs/75_deploy.predict.ipynb #a7500005
 _FORMULA = re.compile("'*\\s*[=+\\-@＝＋－＠]|'*[\t\r\n]")
@@ -170,13 +172,15 @@ def _open_network(run, device, epoch):
     run = Path(run)
     if run.suffix in ('.onnx', '.xml'): return _FileNetwork(run, device, epoch)
     if run.is_file() and run.suffix!='.safetensors':
-        raise ValueError(f'{run} is no model: pass the folder of a run, or a .safetensors, .onnx or .xml file that maca_export wrote')
+        raise ValueError(f'{run} is no model: pass the folder of a run, or a .safetensors, .onnx or .xml file '
+            'that maca_export wrote')
     return _RunNetwork(run, device, epoch)
 
 def _model_name(run, epoch, frame):
-    "What tells one model's answers from another's: its name, and the beginning of a hash of its weights and of its frame"
+    "What tells one model's answers from another's: its name, and a hash of its weights and of its frame"
     run = Path(run)
-    return f'{run.resolve().name}-{hashlib.sha256((sha256(_weights_file(run, epoch))+json.dumps(frame.to_dict())).encode()).hexdigest()[:8]}'
+    content = sha256(_weights_file(run, epoch)) + json.dumps(frame.to_dict())
+    return f'{run.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
 
 def _weights_file(run, epoch):
     if run.suffix=='.xml': return run.with_suffix('.bin')
@@ -216,7 +220,8 @@ class Predictor:
 _MOST_FLOATS = 2**25       # of one batch of faces: 134 MB
 
 # %% ../../nbs/75_deploy.predict.ipynb #a7500013
-_GUESSED = """how the training faces were cut is not known; FERPlus's way is taken. To measure it where the training images lie, with the run's folder for RUN: \
+_GUESSED = """how the training faces were cut is not known; FERPlus's way is taken. \
+To measure it where the training images lie, with the run's folder for RUN: \
 python -c "from maca_net.deploy.align import save_frame; save_frame('RUN')\""""
 
 @patch
@@ -238,7 +243,9 @@ def _locate(self:Predictor, o, detect):
     if self._guessed: warnings.warn(_GUESSED)
     self._guessed = False
     for box,landmarks,score in zip(*self.find(im)):
-        p.faces.append(Face(box.round(1).tolist(), None, None, align_face(im, landmarks, self.frame), landmarks.round(1).tolist(), round(float(score), 4)))
+        crop = align_face(im, landmarks, self.frame)
+        box,landmarks = (o.round(1).tolist() for o in (box, landmarks))
+        p.faces.append(Face(box, None, None, crop, landmarks, round(float(score), 4)))
     return p
 
 def _at_most(im, side):
@@ -266,15 +273,18 @@ def predict(self:Predictor,
 
 @patch
 def _needs_run(self:Predictor, what):
-    if not self.model: raise ValueError(f'{what}: an .onnx or .xml file gives answers only; pass the run or its .safetensors file')
+    if not self.model:
+        raise ValueError(f'{what}: an .onnx or .xml file gives answers only; pass the run or its .safetensors file')
 
 @patch
 def _classify(self:Predictor, faces, attention, gradcam):
-    "Give faces their probabilities and labels. Raises `FloatingPointError` for NaN: the model is damaged, whatever the picture"
+    "Give faces their probabilities and labels. Raises `FloatingPointError` for NaN: then the model is damaged"
     for some,x in self._batches(faces):
         probs = self.net.probabilities(x, self.flip)
-        if not np.isfinite(probs).all(): raise FloatingPointError(f'{self.name} answers with NaN: its weights or statistics are damaged')
-        for f,p in zip(some, probs): f.label,f.probabilities = self.labels[int(p.argmax())],dict(zip(self.labels, map(float, p)))
+        if not np.isfinite(probs).all():
+            raise FloatingPointError(f'{self.name} answers with NaN: its weights or statistics are damaged')
+        for f,p in zip(some, probs):
+            f.label,f.probabilities = self.labels[int(p.argmax())],dict(zip(self.labels, map(float, p)))
         if attention: self._add_attention(some, x)
         if gradcam: self._add_gradcam(some, x, probs.argmax(-1).tolist())
 
@@ -290,8 +300,9 @@ def _add_gradcam(self:Predictor, faces, x, classes):
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
     was,self.model.precision = self.model.precision,'fp32'
+    targets = [ClassifierOutputTarget(c) for c in classes]
     try:
-        with GradCAM(self.model, [self.model.backbone]) as cam: maps = cam(self.net.tensor(x), [ClassifierOutputTarget(c) for c in classes])
+        with GradCAM(self.model, [self.model.backbone]) as cam: maps = cam(self.net.tensor(x), targets)
     finally: self.model.precision = was
     for f,m in zip(faces, maps): f.gradcam = m
 
@@ -301,11 +312,12 @@ def embed(self:Predictor,
     images, # As for `predict`
     detect:bool=True, # See `predict`
 ): # n x C: a row a face, the largest first; for several images a list of such arrays
-    "Features of faces: the mean of the network's last map over its positions. Raises `ValueError` for an .onnx or .xml file"
+    "The mean of the network's last map over its positions. Raises `ValueError` for an .onnx or .xml file"
     self._needs_run('embed')
     images,single = _many(images)
     with self._lock: found = [self._locate(o, detect).faces for o in images]
-    every = [f for faces in found for f in faces] or [Face([], None, None, Image.new('RGB', (8,8)))]      # to learn C where no face is
+    every = [f for faces in found for f in faces]
+    every = every or [Face([], None, None, Image.new('RGB', (8,8)))]     # without a face C is not known: ask for it
     with self._lock: rows = np.concatenate([self.net.features(x) for _,x in self._batches(every)])
     ends = np.cumsum([len(faces) for faces in found])
     out = [rows[end-len(faces):end] for faces,end in zip(found, ends)]
@@ -322,7 +334,8 @@ def heat(
     import matplotlib
     lo,hi = (m.min() if lo is None else lo),(m.max() if hi is None else hi)
     c = matplotlib.colormaps['inferno']((m-lo)/max(hi-lo, 1e-9), bytes=True)[...,:3]
-    return Image.blend(crop, Image.fromarray(np.ascontiguousarray(c)).resize(crop.size, Image.Resampling.BICUBIC), alpha)
+    colored = Image.fromarray(np.ascontiguousarray(c)).resize(crop.size, Image.Resampling.BICUBIC)
+    return Image.blend(crop, colored, alpha)
 
 # %% ../../nbs/75_deploy.predict.ipynb #a7500022
 def _overlap(a, b): return max(min(a[2], b[2])-max(a[0], b[0]), 0)*max(min(a[3], b[3])-max(a[1], b[1]), 0)
@@ -343,7 +356,7 @@ def place_labels(
     wordings, # For each face the (width, height) of its label in several wordings, the best first
     gap:float=3, # Pixels between label and box
 )->list: # n of (number of the wording, rectangle)
-    "Where each label covers no other face and no other label; where there is no such place, it covers as little as it can"
+    "Where each label covers no other face and no other label, or as little of them as possible"
     placed = []
     for i,(box,own) in enumerate(zip(boxes, wordings)):
         others = [*boxes[:i], *boxes[i+1:], *(spot for _,spot in placed)]
@@ -371,7 +384,8 @@ def _draw_box(d, f, color, landmarks):
         d.rounded_rectangle((l, t, r, b), min(3*w, side/4), outline=c, width=width)
     if not landmarks or f.landmarks is None: return
     radius = max(side/55, .8)
-    for x,y in f.landmarks: d.ellipse((x-radius, y-radius, x+radius, y+radius), fill='white', outline=color if radius>=2 else None)
+    for x,y in f.landmarks:
+        d.ellipse((x-radius, y-radius, x+radius, y+radius), fill='white', outline=color if radius>=2 else None)
 
 def _wordings(d, number, f, size):
     "(text, font, pad, width, height) of a label: in words, in small words, as a number"
@@ -397,8 +411,8 @@ def draw_faces(
     for f,color in zip(pred.faces[::-1], colors[::-1]): _draw_box(d, f, color, landmarks)
     several = len(pred.faces)>1
     wordings = [list(_wordings(d, i if several else '', f, im.size)) for i,f in enumerate(pred.faces, 1)]
-    boxes = [f.box for f in pred.faces]
-    for own,color,(n,(l,t,r,b)) in zip(wordings, colors, place_labels(im.size, boxes, [[o[3:] for o in w] for w in wordings])):
+    places = place_labels(im.size, [f.box for f in pred.faces], [[o[3:] for o in w] for w in wordings])
+    for own,color,(n,(l,t,r,b)) in zip(wordings, colors, places):
         text,font,pad,*_ = own[n]
         x,y,*_ = d.textbbox((0,0), text, font=font)
         d.rounded_rectangle((l, t, r, b), pad, fill=color, outline=_contrast(color))

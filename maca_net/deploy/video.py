@@ -24,11 +24,12 @@ def _open_video(source):
     with needs('predict', 'opencv-python-headless'): import cv2
     camera = isinstance(source, int)
     if not camera and not Path(source).is_file(): raise FileNotFoundError(f'{source}: no such video')
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')              # FFmpeg would write to stderr of every damaged frame
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # FFmpeg would write to stderr of every damaged frame
     with _quiet_cv2(): cap = cv2.VideoCapture(source if camera else str(source))
     if cap.isOpened(): return cap
     cap.release()
-    raise OSError(f'camera {source} does not answer' if camera else f'{source} cannot be read as a video: convert it to .mp4 or .avi')
+    if camera: raise OSError(f'camera {source} does not answer')
+    raise OSError(f'{source} cannot be read as a video: convert it to .mp4 or .avi')
 
 # %% ../../nbs/76_deploy.video.ipynb #b7600003
 def _next_time(cap, last, step, began):
@@ -54,8 +55,9 @@ def read_frames(
             yield last,np.ascontiguousarray(a[...,::-1])
     finally: cap.release()
     if last is None: raise OSError(f'{source} cannot be read as a video: it holds no frame')
-    end,slack = last+step,max(2*step, min(.5, .05*stated))             # containers round, and sound may last longer than the picture
-    if end+slack<stated: warnings.warn(f'{source} ends at {end:.1f} of {stated:.1f} seconds: it is damaged, or was cut off', EndsEarly)
+    end,slack = last+step,max(2*step, min(.5, .05*stated))             # containers round, and sound may last longer
+    if end+slack>=stated: return
+    warnings.warn(f'{source} ends at {end:.1f} of {stated:.1f} seconds: it is damaged, or was cut off', EndsEarly)
 
 # %% ../../nbs/76_deploy.video.ipynb #b7600004
 def frame_rate(cap):
@@ -86,9 +88,10 @@ def face_look(
     return np.asarray(crop.convert('RGB').resize((24,24), Image.Resampling.BILINEAR), np.float32)
 
 def look_distance(a, b)->float:
-    "1 - correlation of two `face_look`s at the best shift by up to 3 pixels: 0 for equal ones, about 1 for unrelated ones"
+    "1 - correlation of two `face_look`s at the best shift by up to 3 pixels: 0 for equal, about 1 for unrelated"
     middle = a[3:-3,3:-3]-a[3:-3,3:-3].mean((0,1))
-    views = np.lib.stride_tricks.sliding_window_view(b, middle.shape[:2], axis=(0,1)).transpose(0,1,3,4,2)      # 7 x 7 x 18 x 18 x 3
+    views = np.lib.stride_tricks.sliding_window_view(b, middle.shape[:2], axis=(0,1))
+    views = views.transpose(0,1,3,4,2)                                # 7 x 7 shifts x 18 x 18 x 3
     views = views-views.mean((2,3), keepdims=True)
     norm = np.sqrt((middle**2).sum()*(views**2).sum((2,3,4)))
     return float(1-((views*middle).sum((2,3,4))/np.maximum(norm, 1e-9)).max())
@@ -134,7 +137,8 @@ class Smoother:
 
     def _match(self, faces, looks):
         "Face -> track, the nearest pairs first"
-        pairs = [(_track_distance(t, f.box, look), i, n) for i,(f,look) in enumerate(zip(faces, looks)) for n,t in self.known.items()]
+        seen = enumerate(zip(faces, looks))
+        pairs = [(_track_distance(t, f.box, look), i, n) for i,(f,look) in seen for n,t in self.known.items()]
         taken = {}
         for far,i,n in sorted(pairs):
             if np.isfinite(far) and i not in taken and n not in taken.values(): taken[i] = n
@@ -161,14 +165,16 @@ def predict_video(
 CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG'}
 
 class VideoFile:
-    "A video that is written picture by picture, to be used with `with`. Raises `FileExistsError`, `ValueError` or `OSError`"
+    "A video that is written picture by picture, in a `with` block. Raises `FileExistsError`, `ValueError` or `OSError`"
     def __init__(self,
         file, # .mp4 or .avi; must not be there
         fps:float=25., # Pictures a second
     ):
         self.file,self.fps,self.n,self.last,self.writer = Path(file),fps,0,None,None
-        if self.file.suffix.lower() not in CODECS: raise ValueError(f'{file}: a video is written as {" or ".join(CODECS)}')
-        if os.path.lexists(self.file): raise FileExistsError(f'{file} is there already: remove it, or choose another place')
+        if self.file.suffix.lower() not in CODECS:
+            raise ValueError(f'{file}: a video is written as {" or ".join(CODECS)}')
+        if os.path.lexists(self.file):
+            raise FileExistsError(f'{file} is there already: remove it, or choose another place')
 
     def write(self, seconds, im):
         "Show `im` from `seconds` on, which count from the first picture"
@@ -185,7 +191,8 @@ class VideoFile:
         self.first = seconds
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.tmp = self.file.with_name(f'.{self.file.stem}.part{self.file.suffix.lower()}')
-        with _quiet_cv2(): self.writer = cv2.VideoWriter(str(self.tmp), cv2.VideoWriter_fourcc(*CODECS[self.tmp.suffix]), self.fps, im.size)
+        codec = cv2.VideoWriter_fourcc(*CODECS[self.tmp.suffix])
+        with _quiet_cv2(): self.writer = cv2.VideoWriter(str(self.tmp), codec, self.fps, im.size)
         if not self.writer.isOpened(): raise OSError(f'{self.file} cannot be written')
 
     def __enter__(self): return self
