@@ -26,7 +26,8 @@ def set_props(proto, meta):
 
 def _without_traces(proto):
     "The exporter notes for every node which line of which file made it, with the paths of this machine: take that out"
-    parts = [proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output, *proto.graph.initializer]
+    g = proto.graph
+    parts = [g, *g.node, *g.value_info, *g.input, *g.output, *g.initializer]
     for part in parts+[o for f in proto.functions for o in (f, *f.node)]: part.ClearField('metadata_props')
     return proto
 
@@ -41,7 +42,8 @@ def to_onnx(
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         prog = torch.onnx.export(net.cpu().eval(), (torch.rand(2, 3, *size),), input_names=['image'],
-            output_names=['probabilities'], dynamic_shapes=({0: torch.export.Dim('batch')},), dynamo=True, verbose=False)
+            output_names=['probabilities'], dynamo=True, verbose=False,
+            dynamic_shapes=({0: torch.export.Dim('batch')},))
     proto = _without_traces(prog.model_proto)
     set_props(proto, meta)
     onnx.checker.check_model(proto)
@@ -85,13 +87,15 @@ def to_safetensors(
 def _beside(run, suffix, epoch='best'):
     "The file beside a run's weights, or beside an exported file, that bears its name"
     run = Path(run)
-    return run.with_suffix(suffix) if run.is_file() else run/f"{run.resolve().name}{'' if epoch=='best' else f'-{epoch}'}{suffix}"
+    if run.is_file(): return run.with_suffix(suffix)
+    return run/f"{run.resolve().name}{'' if epoch=='best' else f'-{epoch}'}{suffix}"
 
 def _check_target(run, file, suffix):
     "Raise where an export would not be named as its format, or would replace weights"
     if file.suffix!=suffix: raise ValueError(f'{file}: a file of this format ends in {suffix}')
-    is_weights = file.name in ('model.safetensors', 'last.safetensors') and (file.resolve().parent/'config.json').is_file()
-    if is_weights or file.resolve()==Path(run).resolve(): raise ValueError(f'{file} holds the weights of a run: choose another name')
+    is_weights = file.name in WEIGHTS.values() and (file.resolve().parent/'config.json').is_file()
+    if is_weights or file.resolve()==Path(run).resolve():
+        raise ValueError(f'{file} holds the weights of a run: choose another name')
 
 # %% ../../nbs/74_deploy.export.ipynb #a7400002
 def export_run(
@@ -101,21 +105,23 @@ def export_run(
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
     n_check:int=8, # Faces on which the file is held against torch
 )->dict: # file, bytes, max_difference
-    "Write a run's model in another format, and hold it against torch. Raises `ValueError` for a format that is none, or where they differ"
+    "Write a run's model in another format, and hold it against torch. Raises `ValueError` where they differ"
     check_choice('format', format, FORMATS)
     model,info = load_run(run, 'cpu', epoch)
     meta = metadata(info, epoch)
     file = Path(file) if file else _beside(run, FORMATS[format], epoch)
     _check_target(run, file, FORMATS[format])
-    net,write = FaceClassifier(model, info['stats'], info['grey']),dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
+    net = FaceClassifier(model, info['stats'], info['grey'])
+    write = dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
     with TemporaryDirectory() as d:
         made = Path(d)/file.name
         if format=='safetensors': to_safetensors(model, made, info)
         else: write(net, made, meta)
         x = torch.rand(n_check, 3, *meta['size'], generator=torch.Generator().manual_seed(0))
         diff = float(np.abs(ExportedModel(made, trusted=True)(x.numpy()) - net(x).numpy()).max())
-        if not diff<1e-3: raise ValueError(f'{file} is not written: its probabilities would differ from those of torch by {diff:.2g}')
-        files = ([made.with_suffix('.bin')] if format=='openvino' else []) + [made]             # the .xml last: with it the pair is whole
+        if not diff<1e-3:
+            raise ValueError(f'{file} is not written: its probabilities would differ from those of torch by {diff:.2g}')
+        files = [made.with_suffix('.bin')]*(format=='openvino') + [made] # the .xml last: with it the pair is whole
         for f in files:
             with atomic_path(file.with_suffix(f.suffix)) as tmp: shutil.copyfile(f, tmp)
         return dict(file=str(file), bytes=sum(f.stat().st_size for f in files), max_difference=diff)
@@ -129,7 +135,8 @@ def to_int8(
     "ONNX in INT8, without metadata"
     with needs('export', 'onnx', 'onnxruntime'):
         import onnx
-        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization import (CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType,
+            quantize_static)
         from onnxruntime.quantization.shape_inference import quant_pre_process
     class Calibration(CalibrationDataReader):
         def __init__(self): self.it = iter(batches)
@@ -150,7 +157,8 @@ def _read_to_quantize(run, cfg, labels):
     faces = read_run_data(run, cfg)
     if faces.vocab!=labels: raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {labels}')
     if odd := sorted({'train', 'valid'}-set(faces.splits)):
-        raise ValueError(f'{cfg.path}: split {", ".join(odd)} is missing: INT8 is calibrated on train and measured on valid')
+        raise ValueError(f'{cfg.path}: split {", ".join(odd)} is missing: '
+            'INT8 is calibrated on train and measured on valid')
     return faces.only('train'),faces.only('valid')
 
 def _input_batches(faces, size, bs):
@@ -171,7 +179,7 @@ def quantize_run(
     n_calibrate:int=256, # Training faces that the ranges are taken from
     seed:int=0, # Which faces
 )->dict: # file, bytes, bytes_float, n, accuracy, accuracy_float, agreement (share of faces with the same answer)
-    "Write a run's model as ONNX in INT8, and measure on the validation faces what that costs. Raises `ValueError` for a file of another kind"
+    "Write a run's model as ONNX in INT8, and measure what that costs. Raises `ValueError` for another ending"
     with needs('export', 'onnx'): import onnx
     model,info = load_run(run, 'cpu', epoch)
     cfg,meta = run_config(info, path),metadata(info, epoch)
@@ -186,7 +194,8 @@ def quantize_run(
         to_onnx(FaceClassifier(model, info['stats'], info['grey']), whole, meta)
         to_int8(whole, small, _input_batches(train.take(picked), cfg.size, 16))
         a,b = (_classes(f, valid, cfg.size) for f in (whole, small))
-        res = dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()), agreement=float((a==b).mean()))
+        res = dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()),
+            agreement=float((a==b).mean()))
         proto = onnx.load(small)
         set_props(proto, dict(meta, int8=res))
         with atomic_path(file) as tmp: onnx.save_model(proto, tmp)
