@@ -1,6 +1,6 @@
 # make demo   a virtual environment in .venv, install, train on the generated faces, print the metrics, write the figures
 # make test   install everything for development and run all tests (as root on Debian also Chromium, for the page)
-# make lint   ruff: long lines, unused names, functions with too many branches
+# make lint   unused names, functions with too many branches (ruff); long lines, long cells, the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
 # make hooks  git cleans notebooks on commit and merges them cell by cell
 # make readme README.md from nbs/index.ipynb
@@ -36,6 +36,7 @@ test: dev
 
 lint: dev
 	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests/test_notebooks.py
 
 sync: dev
 	$(BIN)/nbdev-clean
