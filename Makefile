@@ -1,12 +1,16 @@
 # make demo   a virtual environment in .venv, install, train on the generated faces, print the metrics, write the figures
-# make test   the same with everything for development, run all tests (as root on Debian it installs Chromium for those of the page)
-# make bench  how fast training, pipeline and inference are, as ratios; writes benchmarks/results.json (half an hour on two cores)
+# make test   install everything for development and run all tests (as root on Debian also Chromium, for the page)
+# make lint   unused names, functions with too many branches (ruff); long lines, long cells, the order of imports
+# make sync   clean the notebooks and export the package from them; needed after every change of a notebook
+# make hooks  git cleans notebooks on commit and merges them cell by cell
+# make readme README.md from nbs/index.ipynb
+# make bench  how fast training, pipeline and inference are; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 
-.PHONY: demo test bench install dev readme clean
+.PHONY: help demo test lint sync hooks bench install dev readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,17 +28,28 @@ dev: $(BIN)/python
 demo: install
 	@case '$(DEMO)' in *..*) false;; runs/[!./]*) ;; *) false;; esac || { echo 'DEMO is replaced: a folder below runs/, not $(DEMO)' >&2; exit 2; }
 	rm -rf '$(DEMO)'
-	$(BIN)/maca_train --data synth --n-faces 6000 --augment none --preset paper --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 \
-	    --lr .02 --schedule cosine --pixel-baseline --out '$(DEMO)'
+	$(BIN)/maca_train --data synth --n-faces 6000 --augment none --method maca --arch resnet18 --size 64 --last-stride 1 \
+	    --bs 32 --epochs 5 --lr .02 --schedule cosine --pixel-baseline --out '$(DEMO)'
 
 test: dev
-	.ci/test $(BIN)
+	tests/run.sh $(BIN)
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -q tests/test_notebooks.py
+
+sync: dev
+	$(BIN)/nbdev-clean
+	$(BIN)/nbdev-export
+
+hooks: dev
+	$(BIN)/nbdev-install-hooks
 
 bench: dev
 	$(BIN)/python benchmarks/bench.py
 
 readme: dev
-	.ci/readme $(BIN)
+	nbs/readme.sh $(BIN)
 
 clean:  # what can be made again; runs/ holds trained models
 	rm -rf $(VENV) build dist *.egg-info

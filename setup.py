@@ -8,7 +8,9 @@ cfg.read(Path(__file__).with_name('settings.ini'), encoding='utf-8')
 cfg = cfg['DEFAULT']
 
 def lines(key): return [o for o in cfg[key].split('\n') if o]
-extras = {k: lines(f'{k}_requirements') for k in ('timm', 'export', 'predict', 'heic', 'app', 'hub', 'cluster', 'distributed', 'report')}
+extras = {o.removesuffix('_requirements'): lines(o) for o in cfg if o.endswith('_requirements')}
+dev = extras.pop('dev')
+reports = sorted(f'nbs/{f.name}' for f in Path(__file__).with_name('nbs').glob('paper.*.ipynb'))    # of maca_lab report
 
 setup(
     version=cfg['version'],
@@ -21,12 +23,12 @@ setup(
     url=cfg['git_url'],
     keywords=[o.strip() for o in cfg['keywords'].split(',')],
     classifiers=[f"Development Status :: {cfg['status']}", 'Intended Audience :: Science/Research',
-                 'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition'],
+        'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition'],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['maca_net', 'maca_net.*']),
     package_data={'maca_net': ['*.csv']},
-    data_files=[('share/maca_net', sorted(f'nbs/{f.name}' for f in Path(__file__).with_name('nbs').glob('paper.*.ipynb')))],      # what maca_lab report executes
+    data_files=[('share/maca_net', reports)],
     install_requires=lines('requirements'),
-    extras_require={**extras, 'dev': lines('dev_requirements') + sum(extras.values(), [])},
+    extras_require={**extras, 'dev': sum(extras.values(), dev)},
     entry_points={'console_scripts': lines('console_scripts'), 'nbdev': ['maca_net=maca_net._modidx:d']},
 )

@@ -15,14 +15,16 @@ from .core import *
 
 # %% ../nbs/01_options.ipynb #dd3b4b1e
 class Registry:
-    "Entries of one kind by name, in the order in which they came. Raises `ValueError`, naming what there is, for a name that is not known"
+    """Entries of one kind by name, in the order in which they came. Raises `ValueError`, naming what there is, for
+    a name that is not known"""
     def __init__(self,
         kind:str, # What an entry is called in messages, such as 'method'
         package:str=None, # A package with one module an entry; None: entries register when their module is imported
         aliases:dict=None, # Older names of entries
         leave_out=(), # Modules of `package` that are no entries
     ):
-        self.kind,self.package,self.aliases,self.leave_out,self.entries = kind,package,dict(aliases or {}),set(leave_out),{}
+        self.kind,self.package,self.aliases,self.leave_out,self.entries = kind,package,dict(aliases
+            or {}),set(leave_out),{}
         self._modules = None
 
     def register(self, entry):
@@ -37,7 +39,8 @@ class Registry:
 
     def _find_modules(self):
         spec = importlib.util.find_spec(self.package) if self.package else None
-        found = [o for o in pkgutil.iter_modules(spec.submodule_search_locations) if o.name not in self.leave_out] if spec else []
+        found = [o for o in pkgutil.iter_modules(spec.submodule_search_locations)
+            if o.name not in self.leave_out] if spec else []
         return {o.name: Path(o.module_finder.path)/f'{o.name}.py' for o in found}
 
     def names(self)->list:
@@ -49,7 +52,8 @@ class Registry:
         name = self.aliases.get(name, name)
         if name not in self.entries and name in self.modules(): importlib.import_module(f'{self.package}.{name}')
         if name not in self.entries: load_plugins()
-        if name not in self.entries: raise ValueError(f'{self.kind} is one of {", ".join(self.names())}, not {name!r}{did_you_mean(name, [*self.names(), *self.aliases])}')
+        if name not in self.entries: raise ValueError(f'{self.kind} is one of {", ".join(self.names())}, not '
+            f'{name!r}{did_you_mean(name, [*self.names(), *self.aliases])}')
         return self.entries[name]
 
     def __contains__(self, name): return self.aliases.get(name, name) in self.names()
@@ -68,10 +72,12 @@ class Registry:
 _loaded = set()
 
 @lru_cache
-def _entry_points()->tuple: return tuple(o.value for o in importlib.metadata.entry_points(group='maca_net'))      # slow: every installed package is looked at
+# slow: every installed package is looked at
+def _entry_points()->tuple: return tuple(o.value for o in importlib.metadata.entry_points(group='maca_net'))
 
 def load_plugins():
-    "Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS names. Raises `ImportError` for one that cannot be imported"
+    """Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS
+    names. Raises `ImportError` for one that cannot be imported"""
     named = [o.strip() for o in os.environ.get('MACA_PLUGINS', '').split(',') if o.strip()]
     for module in [*_entry_points(), *named]:
         if module in _loaded: continue
@@ -89,13 +95,17 @@ FERPLUS_RULES = ('majority', 'argmax', 'soft')              # how ten votes beco
 TARGETS = ('label', 'votes')                                # what is trained on
 BALANCES = ('sampling', 'loss')                             # every class equally often; weighted cross-entropy
 AUGMENTS = ('paper', 'none', 'strong')
-STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3),      # mean and standard deviation to normalise with,
-    none=([0.]*3, [1.]*3))                                                                  # those of the weights' own training
+# mean and standard deviation to normalise with,
+STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3),
+    # those of the weights' own training
+    none=([0.]*3, [1.]*3))
 STEMS = ('imagenet', 'no_pool', 'stride1')                  # first layers of a ResNet, of stride 4, 2 and 1
 SCHEDULES = ('step', 'cosine', 'one_cycle')
 PRECISIONS = ('auto', 'bf16', 'fp16', 'fp32')
-EPOCHS = ('best', 'last')                                   # weights of a run: of the epoch chosen on validation, or of the last
-ON_BAD = ('error', 'warn')                                  # a damaged image stops the run, or is left out with a warning
+# weights of a run: of the epoch chosen on validation, or of the last
+EPOCHS = ('best', 'last')
+# a damaged image stops the run, or is left out with a warning
+ON_BAD = ('error', 'warn')
 EXPORT_FORMATS = ('onnx', 'openvino', 'torch', 'safetensors')
 SPLITS = ('train', 'valid', 'test')
 

@@ -16,18 +16,24 @@ def pick_device(
     name:str=None, # 'cpu', 'cuda', 'cuda:1', 'mps'; None: a GPU when there is one
 )->torch.device:
     "The device to compute on"
-    if name is None: name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    if name is None:
+        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try: dev = torch.device(name)
-    except RuntimeError: raise ValueError(f'device {name!r} is not known to torch: use cpu, cuda, cuda:0 or mps') from None
-    if dev.type not in ('cpu', 'cuda', 'mps', 'xpu'): raise ValueError(f'device {name!r} does not train: use cpu, cuda, cuda:0 or mps')
+    except RuntimeError:
+        raise ValueError(f'device {name!r} is not known to torch: use cpu, cuda, cuda:0 or mps') from None
+    if dev.type not in ('cpu', 'cuda', 'mps', 'xpu'):
+        raise ValueError(f'device {name!r} does not train: use cpu, cuda, cuda:0 or mps')
     if dev.type!='cpu':
-        n = torch.accelerator.device_count() if torch.accelerator.is_available() and torch.accelerator.current_accelerator().type==dev.type else 0
-        if (dev.index or 0)>=n: raise ValueError(f'device {name!r} asked for, but torch sees {n} of that kind: use cpu' + f' or {dev.type}:{n-1}'*(n>0))
+        acc = torch.accelerator
+        n = acc.device_count() if acc.is_available() and acc.current_accelerator().type==dev.type else 0
+        if (dev.index or 0)>=n: raise ValueError(f'device {name!r} asked for, but torch sees {n} of that kind: use cpu'
+            + f' or {dev.type}:{n-1}'*(n>0))
     return dev
 
 # %% ../nbs/02_profile.ipynb #104443fb
 def trim_memory():
-    "Give memory that was freed back to the system. glibc keeps it where anything small lies behind it, and grows instead; elsewhere nothing is done"
+    """Give memory that was freed back to the system. glibc keeps it where anything small lies behind it, and grows
+    instead; elsewhere nothing is done"""
     if not sys.platform.startswith('linux'): return
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)                  # musl has none
     if trim: trim(0)
@@ -40,7 +46,8 @@ def pick_precision(
     "'bf16', 'fp16' or 'fp32': what the hardware does fast, unless told otherwise"
     check_choice('precision', precision, PRECISIONS)
     device = torch.device(device)
-    if precision=='fp16' and device.type!='cuda': raise ValueError(f"precision 'fp16' is for CUDA GPUs, not for {device.type}: use bf16 or fp32")
+    if precision=='fp16' and device.type!='cuda':
+        raise ValueError(f"precision 'fp16' is for CUDA GPUs, not for {device.type}: use bf16 or fp32")
     if precision!='auto': return precision
     if device.type=='cuda':
         major,_ = torch.cuda.get_device_capability(device)
@@ -62,10 +69,13 @@ def count_flops(
 
 # %% ../nbs/02_profile.ipynb #ed563db7
 def peak_memory(device)->float|None:
-    "MB: on a GPU the most that torch held, else the most that this process has held so far, libraries and data included; None where the system does not tell"
+    """MB: on a GPU the most that torch held, else the most that this process has held so far, libraries and data
+    included; None where the system does not tell"""
     if device.type=='cuda': return torch.cuda.max_memory_allocated(device)/2**20
-    try:                                          # Linux; `getrusage` would begin with the peak of the process that started this one
-        return next(int(l.split()[1])/2**10 for l in Path('/proc/self/status').read_text().splitlines() if l.startswith('VmHWM'))
+    # Linux; `getrusage` would begin with the peak of the process that started this one
+    try:
+        return next(int(l.split()[1])/2**10 for l in Path('/proc/self/status').read_text().splitlines()
+            if l.startswith('VmHWM'))
     except (OSError, StopIteration): pass
     try: import resource
     except ImportError: return None

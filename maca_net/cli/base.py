@@ -9,16 +9,18 @@ __all__ = ['CommandParser', 'command_output', 'stop_on_term']
 import argparse, contextlib, io, os, re, signal, sys, threading, warnings
 from ..core import *
 
-# %% ../../nbs/80_cli.base.ipynb #03c9eabe
+# %% ../../nbs/80_cli.base.ipynb #6afa1d78
 class CommandParser(argparse.ArgumentParser):
     "A parser with `--version`, which names the nearest option or value where one is misspelt"
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **{'formatter_class': argparse.RawDescriptionHelpFormatter, **kwargs})
         self.given = []
-        self.add_argument('--version', action='version', version=f'{self.prog} {_version()}', help='show the version and exit')
+        self.add_argument('--version', action='version', version=f'{self.prog} {_version()}',
+            help='show the version and exit')
 
     def parse_known_args(self, args=None, namespace=None):
-        "As argparse does; an option that is left over is an error here, where the parser of a sub-command knows its options"
+        """As argparse does; an option that is left over is an error here, where the parser of a sub-command knows
+        its options"""
         self.given = [str(o) for o in (sys.argv[1:] if args is None else args)]
         found,left = super().parse_known_args(args, namespace)
         if left: self.error(f'unrecognized arguments: {" ".join(left)}')
@@ -26,7 +28,8 @@ class CommandParser(argparse.ArgumentParser):
 
     def _check_value(self, action, value):
         try: super()._check_value(action, value)
-        except argparse.ArgumentError as e: raise argparse.ArgumentError(action, f'{e.message}{did_you_mean(value, action.choices)}') from None
+        except argparse.ArgumentError as e:
+            raise argparse.ArgumentError(action, f'{e.message}{did_you_mean(value, action.choices)}') from None
 
     def error(self, message): super().error(message + self._hint())
 
@@ -71,7 +74,7 @@ def _without_bars():
     from fastprogress import fastprogress
     fastprogress.NO_BAR = not sys.stdout.isatty()
 
-# %% ../../nbs/80_cli.base.ipynb #5191f522
+# %% ../../nbs/80_cli.base.ipynb #33f95d45
 def _guard(
     parser, # Of the command
     f, # What it does
@@ -80,14 +83,16 @@ def _guard(
 ):
     "Run `f`; the user's errors become one line and exit code 2"
     warnings.showwarning = _show_warning
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')       # names of files may be any bytes
+    # names of files may be any bytes
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')
     _without_bars()
     try: return f()
     except BrokenPipeError:                                        # whoever reads, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         parser.exit(1)
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
-        line = (str(e).splitlines() or [type(e).__name__])[-1].strip()                            # fastai puts the event that failed before it
+        # fastai puts the event that failed before it
+        line = (str(e).splitlines() or [type(e).__name__])[-1].strip()
         parser.exit(2, f'{parser.prog}: error: {line}\n')
     except (MemoryError, RuntimeError) as e:
         if not _is_out_of_memory(e): raise

@@ -24,12 +24,15 @@ def export_parser():
     "Options of `maca_export`"
     p = _parser('maca_export', "Write a run's model in a format that other programs read, and hold it against torch.\n"
         'Faces in 0..1 go in, probabilities come out; labels and how to resize stand in the file.', _EXPORT)
-    p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors file exported from one')
-    p.add_argument('--format', choices=EXPORT_FORMATS, default='onnx', help='torch: a .pt2 of torch.export (default: onnx)')
+    p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors file exported '
+        'from one')
+    p.add_argument('--format', choices=EXPORT_FORMATS, default='onnx',
+        help='torch: a .pt2 of torch.export (default: onnx)')
     p.add_argument('--out', dest='file', metavar='FILE', help='where to (default: in RUN_DIR, named as the run)')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
         help='weights of the epoch chosen on validation (best) or of the last (default: best)')
-    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's training data "
+    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's "
+        "training data "
         'and measured on its validation data: both are read')
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")
     return p
@@ -47,8 +50,10 @@ def maca_export(argv=None):
 def _quantized(args, path):
     from maca_net.deploy.export import quantize_run
     res = quantize_run(args['run'], args['file'], args['epoch'], path)
-    return (f"{res['file']}: {res['bytes']/1e6:.1f} MB ({res['bytes_float']/1e6:.1f} in float); on {res['n']} validation faces "
-        f"{100*res['accuracy']:.2f} % ({100*res['accuracy_float']:.2f} in float), the same answer for {100*res['agreement']:.1f} %")
+    return (f"{res['file']}: {res['bytes']/1e6:.1f} MB ({res['bytes_float']/1e6:.1f} in float); on {res['n']} "
+        "validation faces "
+        f"{100*res['accuracy']:.2f} % ({100*res['accuracy_float']:.2f} in float), the same answer for "
+        f"{100*res['agreement']:.1f} %")
 
 def _exported(args):
     from maca_net.deploy.export import export_run

@@ -16,7 +16,8 @@ from .base import _AGAIN, _LESS, _guard, _parser
 
 # %% ../../nbs/81_cli.train.ipynb #f7e0bcfd
 _TRAIN = '''examples:
-  maca_train --n-faces 6000 --augment none --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 --lr .02 --schedule cosine
+  maca_train --n-faces 6000 --augment none --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 --lr .02 \\
+      --schedule cosine
       the embedded default, as make demo: generated faces, minutes on a CPU; says nothing about real ones
   maca_train --data ferplus --path FERPlus --out runs/paper-0
       the paper's recipe on FERPlus (ResNet-34, 224 px, 60 epochs, step schedule); wants a GPU
@@ -35,21 +36,26 @@ def _names_of(registry): return '; '.join(f'{n}: {registry.about(n)}' for n in r
 
 def _add_option(parser, f):
     "The option of a field of `RunConfig`"
-    names,typ,choices = ['--' + f.name.replace('_', '-'), *_OLD_OPTIONS.get(f.name, [])],f.type,f.metadata.get('choices')
-    by_name = isinstance(choices, Registry)                             # a registry may be added to: `RunConfig` looks names up
+    names,typ,choices = ['--' + f.name.replace('_', '-'), *_OLD_OPTIONS.get(f.name,
+        [])],f.type,f.metadata.get('choices')
+    # a registry may be added to: `RunConfig` looks names up
+    by_name = isinstance(choices, Registry)
     about = f.metadata['help'] + (f': {_names_of(choices)}' if by_name else '')
     if f.default is not None and typ is not bool: about += f' (default: {f.default})'
     if typ is bool: return parser.add_argument(*names, action='store_true', help=about)
     metavar = 'NAME' if by_name else None if choices else {int: 'N', float: 'X'}.get(typ, f.name.upper())
-    parser.add_argument(*names, dest=f.name, type=typ, default=f.default, choices=None if by_name else choices, metavar=metavar, help=about)
+    parser.add_argument(*names, dest=f.name, type=typ, default=f.default, choices=None if by_name else choices,
+        metavar=metavar, help=about)
 
-# %% ../../nbs/81_cli.train.ipynb #dd51afb8
+# %% ../../nbs/81_cli.train.ipynb #38ecec85
 def train_parser():
     "Options of `maca_train`: `RunConfig`'s fields and --out"
-    p = _parser('maca_train', 'Train a facial expression classifier and save the run: weights, history, metrics, figures.\n'
+    p = _parser('maca_train', 'Train a facial expression classifier and save the run: weights, history, metrics, '
+        'figures.\n'
         'The epoch is chosen on validation data, never on the test split.', _TRAIN)
     for f in fields(RunConfig): _add_option(p, f)
-    p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/DATA-METHOD-ARCH-SIZE-sSEED, a folder of yours by its name); '
+    p.add_argument('--out', metavar='DIR', help='folder of the run (default: runs/DATA-METHOD-ARCH-SIZE-sSEED, a '
+        'folder of yours by its name); '
         'one that was interrupted goes on')
     return p
 
@@ -58,7 +64,8 @@ def default_out(args):
     "The folder of a run: what is changed in the method is in its name"
     args = dict(args, data=data_name(args['data'], args['path']))
     own = dict(n_heads='h', afc_weight='a', mi_weight='u')
-    changed = ''.join(f'-{s}{args[k]:g}' for k,s in own.items() if args[k] is not None) + (f'-{args["readings"]}' if args['readings'] else '')
+    changed = ''.join(f'-{s}{args[k]:g}' for k,s in own.items() if args[k] is not None) + (f'-{args["readings"]}'
+        if args['readings'] else '')
     return 'runs/{data}-{method}{changed}-{arch}-{size}-s{seed}'.format(changed=changed, **args)
 
 # %% ../../nbs/81_cli.train.ipynb #dce4549f
@@ -83,7 +90,8 @@ def _train(cfg, out):
 
 def _after_stop(out):
     "What becomes of a run that was stopped"
-    if (out/'config.json').exists(): return f'; the run is saved in {out}; type the same command for figures that are missing'
+    saved = f'; the run is saved in {out}; type the same command for figures that are missing'
+    if (out/'config.json').exists(): return saved
     return _AGAIN if (out/'checkpoint.pt').exists() or any(out.glob('checkpoint-stage-*.pt')) else ''
 
 # %% ../../nbs/81_cli.train.ipynb #9ef8a718
@@ -92,11 +100,13 @@ def _measure_frame(out):
     from maca_net.deploy.align import save_frame
     try:
         eyes = 100*save_frame(out).landmarks[0,1]
-        print(f'Measured how the training faces are cropped (eyes at {eyes:.0f} % of the height); maca_predict will crop new faces the same way.')
+        print(f'Measured how the training faces are cropped (eyes at {eyes:.0f} % of the height); maca_predict will '
+            'crop new faces the same way.')
     except (ImportError, ValueError, OSError) as e:
-        print(f'Not measured how the training faces are cropped ({e}); maca_predict will crop new faces as those of FERPlus are.')
+        print(f'Not measured how the training faces are cropped ({e}); maca_predict will crop new faces as those of '
+            'FERPlus are.')
 
-# %% ../../nbs/81_cli.train.ipynb #94143151
+# %% ../../nbs/81_cli.train.ipynb #3dda3e50
 def changed_readings(
     res, # Content of metrics.json
 )->str:
@@ -113,15 +123,21 @@ def summary(
 )->str:
     "A few lines for a person"
     rule = f' (label rule {res["rule"]})' if data=='ferplus' else ''
-    lines = [f"{data}{rule}, {res['split']}: {res['n']} faces, method {res['method']}{changed_readings(res)}, {res['scale']}"]
+    lines = [f"{data}{rule}, {res['split']}: {res['n']} faces, method {res['method']}{changed_readings(res)}, "
+        f"{res['scale']}"]
     if res.get('flipped'): lines.append('(each face averaged with its mirror image)')
     if res.get('synthetic'): lines.append('(generated faces: a trial of the software, nothing to compare with a paper)')
-    lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 {_of_hundred(res['macro_f1'])}   "
+    lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 "
+        f"{_of_hundred(res['macro_f1'])}   "
         f"NLL {res['nll']:.3f}   ECE {res['ece']:.3f}")
     if res.get('accuracy_deduplicated') is not None:
-        lines.append(f"accuracy without the {res['seen_in_train']} faces that occur in train: {_of_hundred(res['accuracy_deduplicated'])}")
-    if 'best_epoch' in res: lines.append(f"epoch {res['best_epoch']} chosen on validation; last epoch: {_of_hundred(res['last']['accuracy'])}")
+        lines.append(f"accuracy without the {res['seen_in_train']} faces that occur in train: "
+            f"{_of_hundred(res['accuracy_deduplicated'])}")
+    if 'best_epoch' in res: lines.append(f"epoch {res['best_epoch']} chosen on validation; last epoch: "
+        f"{_of_hundred(res['last']['accuracy'])}")
     if 'linear_on_pixels' in res:
-        lines.append(f"a linear model on the pixels reaches {_of_hundred(res['linear_on_pixels'])}, chance is {100/len(res['labels']):.1f} %")
-    lines.append('per class: ' + '  '.join(f'{c} -' if a is None else f'{c} {100*a:.0f}' for c,a in res['per_class'].items()))
+        lines.append(f"a linear model on the pixels reaches {_of_hundred(res['linear_on_pixels'])}, chance is "
+            f"{100/len(res['labels']):.1f} %")
+    lines.append('per class: ' + '  '.join(f'{c} -' if a is None else f'{c} {100*a:.0f}' for c,
+        a in res['per_class'].items()))
     return '\n'.join(lines)

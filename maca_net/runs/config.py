@@ -20,7 +20,7 @@ from ..options import *
 from ..models.readings import *
 from ..methods.base import *
 
-# %% ../../nbs/50_runs.config.ipynb #1d8a3bd4
+# %% ../../nbs/50_runs.config.ipynb #f9ec78ea
 def _opt(default, help, **kw): return field(default=default, metadata=dict(help=help, **kw))
 
 _OWN = "the method's recipe; of the paper's"          # where a default comes from
@@ -35,16 +35,19 @@ class DataOptions:
     n_faces:int = _opt(3000, 'synth: how many faces are drawn', least=64, most=1_000_000)
     synth_seed:int = _opt(0, 'synth: seed of the faces', least=0)
     split_seed:int = _opt(0, 'seed of a carved validation split; leave it alone when comparing', least=0)
-    on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning', choices=ON_BAD)
+    on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning',
+        choices=ON_BAD)
 
-# %% ../../nbs/50_runs.config.ipynb #27df3772
+# %% ../../nbs/50_runs.config.ipynb #1aa93d43
 @dataclass
 class NetworkOptions(DataOptions):
     "Which network is trained by which losses"
     method:str = _opt('maca', 'what is trained', choices=METHODS)
     arch:str = _opt('resnet34', 'resnet18, resnet34, resnet50 or a CNN of timm')
-    weights:str = _opt(None, 'start of the backbone: imagenet, a torchvision weight name or a checkpoint file (default: from scratch)')
-    stats:str = _opt('imagenet', "mean and standard deviation to normalise with, those of the weights' own training: half is .5 and .5",
+    weights:str = _opt(None, 'start of the backbone: imagenet, a torchvision weight name or a checkpoint file '
+        '(default: from scratch)')
+    stats:str = _opt('imagenet', "mean and standard deviation to normalise with, those of the weights' own training: "
+        "half is .5 and .5",
         choices=tuple(STATS))
     readings:str = _opt(None, "single readings in place of the method's, e.g. fusion=mean,mi=decorrelation,alpha=.5")
     n_heads:int = _opt(None, "attention heads in place of the method's", least=0, most=256)
@@ -53,7 +56,7 @@ class NetworkOptions(DataOptions):
     stem:str = _opt('imagenet', 'first layers; those of less stride keep a larger last map', choices=STEMS)
     last_stride:int = _opt(2, 'stride of the last stage; 1 keeps a last map twice as large', choices=(1,2))
 
-# %% ../../nbs/50_runs.config.ipynb #72efd683
+# %% ../../nbs/50_runs.config.ipynb #2cd2cb21
 @dataclass
 class FitOptions(NetworkOptions):
     "How long, at which rate, on which batches and where"
@@ -64,11 +67,13 @@ class FitOptions(NetworkOptions):
     schedule:str = _opt(None, "step: x 0.1 every --step epochs; cosine: down to 0; one_cycle: fastai's "
         f"(default: {_OWN} {PAPER_RECIPE['schedule']})", choices=SCHEDULES)
     step:int = _opt(15, 'epochs between the drops of the step schedule', least=1)
-    warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: none for step; one, or a tenth of --epochs '
+    warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: none for step; one, or a tenth of '
+        '--epochs '
         'if that is less, for cosine)')
     wd:float = _opt(None, f'weight decay, coupled as in torch (default: {_OWN} {PAPER_RECIPE["wd"]})')
     augment:str = _opt(None, f'augmentation (default: {_OWN} {PAPER_RECIPE["augment"]})', choices=AUGMENTS)
-    target:str = _opt(None, 'train on labels or on the distribution of the votes (default: labels; votes for the rule soft, '
+    target:str = _opt(None, 'train on labels or on the distribution of the votes (default: labels; votes for the rule '
+        'soft, '
         'and where the data have votes and the recipe asks for them)', choices=TARGETS)
     balance:str = _opt(None, 'sampling: every class equally often; loss: weighted cross-entropy', choices=BALANCES)
     label_smoothing:float = _opt(0., 'label smoothing of cross-entropy')
@@ -77,13 +82,16 @@ class FitOptions(NetworkOptions):
     seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation', least=0)
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
     precision:str = _opt('auto', 'what the hardware does fast, or as told', choices=PRECISIONS)
-    accumulate:int = _opt(1, 'batches of which each step adds up the gradients: --bs 32 --accumulate 2 steps as --bs 64 does, in less '
-        'memory, but for what looks at the whole batch: batch norm, mi=batch_cov_diag and head_variance, balance=loss', least=1, most=10_000)
-    checkpointing:bool = _opt(False, 'less memory for more time: compute the stages of the backbone again in the backward pass')
+    accumulate:int = _opt(1, 'batches of which each step adds up the gradients: --bs 32 --accumulate 2 steps as --bs '
+        '64 does, in less '
+        'memory, but for what looks at the whole batch: batch norm, mi=batch_cov_diag and head_variance, balance=loss',
+        least=1, most=10_000)
+    checkpointing:bool = _opt(False, 'less memory for more time: compute the stages of the backbone again in the '
+        'backward pass')
     compile:bool = _opt(False, 'torch.compile the model')
     pixel_baseline:bool = _opt(False, 'also fit a linear model on the pixels, and say what it reaches')
 
-# %% ../../nbs/50_runs.config.ipynb #924cab6c
+# %% ../../nbs/50_runs.config.ipynb #f1dc9775
 def _option_rule(f):
     "The rule of `schema` for a field of the options; choices are asked elsewhere, where a near word can be named"
     least,most = f.metadata.get('least'),f.metadata.get('most')
@@ -94,6 +102,36 @@ def _text_or_path(value, where):
     if not isinstance(value, os.PathLike): schema.text()(value, where)
 
 OPTION_RULES = {f.name: _option_rule(f) for f in fields(FitOptions)}
+_DEFAULTS = {f.name: f.default for f in fields(FitOptions)}
+
+# %% ../../nbs/50_runs.config.ipynb #596d152f
+def _check_numbers(cfg):
+    "Raises `ValueError` for a number out of range, or for a schedule that has no use for it"
+    if not cfg.lr>0: raise ValueError(f'lr is above 0, not {cfg.lr}')
+    if not cfg.wd>=0: raise ValueError(f'wd is at least 0, not {cfg.wd}')
+    if cfg.ema is not None and not 0<=cfg.ema<1:
+        raise ValueError(f'ema is a share in 0..1 (0: off), not {cfg.ema}')
+    if not 0<=cfg.label_smoothing<1:
+        raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {cfg.label_smoothing}')
+    if cfg.warmup is not None and (cfg.schedule=='one_cycle' or not 0<=cfg.warmup<cfg.epochs):
+        raise ValueError('warmup is a number of epochs below --epochs, for the schedules step and cosine, '
+            f'not {cfg.warmup} of {cfg.epochs} with {cfg.schedule}')
+    if cfg.schedule!='step' and cfg.step!=15:
+        raise ValueError(f'step {cfg.step} is for the schedule step, not for {cfg.schedule}')
+
+def _check_data(cfg, spec):
+    "Options of a data set are for that data set"
+    if spec.needs('path') and cfg.path is None:
+        raise ValueError(f'data {cfg.data} needs a path: the folder that holds it (see data/ in the repository)')
+    if cfg.path and not spec.needs('path'):
+        raise ValueError(f'path {cfg.path}: generated faces have none; say which data lie there, data ferplus, '
+            'rafdb or folder')
+    for k in ('rule', 'labels'):
+        if getattr(cfg, k)!=_DEFAULTS[k] and not spec.needs(k):
+            needed_by = ' and '.join(s.name for s in DATASETS.values() if s.needs(k))
+            raise ValueError(f'{k} {getattr(cfg, k)} is for {needed_by}, not for {cfg.data}')
+    if cfg.target=='votes' and not spec.votes:
+        raise ValueError(f'target votes needs FERPlus: {cfg.data} has no votes')
 
 # %% ../../nbs/50_runs.config.ipynb #d0cf3368
 @dataclass
@@ -106,8 +144,8 @@ class RunConfig(FitOptions):
         if self.bs is None: self.bs = spec.bs
         self._check_words()
         self._fill_from_recipe(spec)
-        self._check_numbers()
-        self._check_data(spec)
+        _check_numbers(self)
+        _check_data(self, spec)
         self.get_readings()
 
     def _check_words(self):
@@ -122,28 +160,6 @@ class RunConfig(FitOptions):
             if getattr(self, k) is None and (k!='target' or spec.votes): setattr(self, k, v)
         if self.ema==0 and own['ema'] is None: self.ema = None                            # one spelling for off
 
-    def _check_numbers(self):
-        if not self.lr>0: raise ValueError(f'lr is above 0, not {self.lr}')
-        if not self.wd>=0: raise ValueError(f'wd is at least 0, not {self.wd}')
-        if self.ema is not None and not 0<=self.ema<1: raise ValueError(f'ema is a share in 0..1 (0: off), not {self.ema}')
-        if not 0<=self.label_smoothing<1: raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {self.label_smoothing}')
-        if self.warmup is not None and (self.schedule=='one_cycle' or not 0<=self.warmup<self.epochs):
-            raise ValueError('warmup is a number of epochs below --epochs, for the schedules step and cosine, '
-                f'not {self.warmup} of {self.epochs} with {self.schedule}')
-        if self.schedule!='step' and self.step!=15: raise ValueError(f'step {self.step} is for the schedule step, not for {self.schedule}')
-
-    def _check_data(self, spec):
-        "Options of a data set are for that data set"
-        if spec.needs('path') and self.path is None:
-            raise ValueError(f'data {self.data} needs a path: the folder that holds it (see data/ in the repository)')
-        if self.path and not spec.needs('path'):
-            raise ValueError(f'path {self.path}: generated faces have none; say which data lie there, data ferplus, rafdb or folder')
-        for k in ('rule', 'labels'):
-            if getattr(self, k)!=_DEFAULTS[k] and not spec.needs(k):
-                needed_by = ' and '.join(s.name for s in DATASETS.values() if s.needs(k))
-                raise ValueError(f'{k} {getattr(self, k)} is for {needed_by}, not for {self.data}')
-        if self.target=='votes' and not spec.votes: raise ValueError(f'target votes needs FERPlus: {self.data} has no votes')
-
     def idle_readings(self)->list:
         "Those of `readings` that are of attention heads, where the run has none"
         own = METHODS[self.method].readings
@@ -156,8 +172,8 @@ class RunConfig(FitOptions):
         changes = {k: v for k,v in parse_readings(self.readings, own).items() if k not in idle}
         return resolve_readings(own, changes, self.n_heads, self.afc_weight, self.mi_weight)
 
-_DEFAULTS = {f.name: f.default for f in fields(RunConfig)}
-METHOD_OPTIONS = ('method', 'readings', 'n_heads', 'afc_weight', 'mi_weight')       # what says which network is trained by which losses
+# what says which network is trained by which losses
+METHOD_OPTIONS = ('method', 'readings', 'n_heads', 'afc_weight', 'mi_weight')
 
 # %% ../../nbs/50_runs.config.ipynb #4372d581
 @dataclass(frozen=True)
@@ -173,7 +189,8 @@ class BatchPart:
 @dataclass(frozen=True)
 class FitPart:
     "How long, and at which rate"
-    epochs:int; lr:float; wd:float; schedule:str; step:int; warmup:float|None; ema:float|None; label_smoothing:float; accumulate:int
+    epochs:int; lr:float; wd:float; schedule:str; step:int
+    warmup:float|None; ema:float|None; label_smoothing:float; accumulate:int
 
 # %% ../../nbs/50_runs.config.ipynb #05dc1ee0
 @dataclass(frozen=True)
@@ -220,7 +237,7 @@ def scale_name(
     start = Path(cfg.weights).name if cfg.weights else 'from scratch'
     return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {start}'
 
-# %% ../../nbs/50_runs.config.ipynb #6565b1d6
+# %% ../../nbs/50_runs.config.ipynb #44d21698
 def absolute_options(
     cfg:RunConfig, # A run
 )->dict: # Its options, as config.json holds them
@@ -257,7 +274,8 @@ def upgrade_scores(
     d = upgrade_options({words.get(k, k): upgrade_scores(v) if k in ('flip', 'last') else v for k,v in d.items()})
     for k in ('readings', 'readings_all'):
         if isinstance(d.get(k), dict): d[k] = upgrade_readings(d[k])
-    if isinstance(d.get('chosen_epoch'), int): d['best_epoch'] = d.pop('chosen_epoch')+1          # version 0.1 counted from 0
+    # version 0.1 counted from 0
+    if isinstance(d.get('chosen_epoch'), int): d['best_epoch'] = d.pop('chosen_epoch')+1
     return d
 
 def upgrade_info(
@@ -268,15 +286,17 @@ def upgrade_info(
     if isinstance(info.get('preset'), dict): info['readings'] = upgrade_readings(info.pop('preset'))
     return info
 
-# %% ../../nbs/50_runs.config.ipynb #4455b70f
+# %% ../../nbs/50_runs.config.ipynb #bd858957
 _NAME = schema.text(200)
 _LABELS = schema.list_of(_NAME, 1, 1000, distinct=True)
 _SHARE = schema.maybe(schema.number(0, 1))
 _READING = schema.any_of(schema.flag, schema.number(), _NAME)
 _READINGS = schema.table(may=dict(n_heads=schema.whole(0, 256)), rest=_READING)
-_FRAME = schema.table(dict(landmarks=schema.list_of(schema.list_of(schema.number(-10, 10), 2, 2), 5, 5), tilt=schema.number(0, 360)),
+_FRAME = schema.table(dict(landmarks=schema.list_of(schema.list_of(schema.number(-10, 10), 2, 2), 5, 5),
+    tilt=schema.number(0, 360)),
     dict(aspect=schema.number(.01, 100)))
-_NEEDED = ('data', 'method', 'arch', 'size', 'stem', 'last_stride', 'precision', 'labels', 'epochs', 'seed')      # options that are read later
+# options that are read later
+_NEEDED = ('data', 'method', 'arch', 'size', 'stem', 'last_stride', 'precision', 'labels', 'epochs', 'seed')
 
 def _stats(value, where):
     schema.list_of(schema.list_of(schema.number(-1e3, 1e3), 3, 3), 2, 2)(value, where)
@@ -285,7 +305,8 @@ def _stats(value, where):
 INFO_RULE = schema.table(
     dict(config=schema.table({k: OPTION_RULES[k] for k in _NEEDED}, OPTION_RULES), readings=_READINGS, labels=_LABELS,
         source_size=schema.maybe(schema.list_of(schema.whole(8, 8192), 2, 2)), grey=schema.flag, stats=_stats,
-        data=schema.table(dict(rule=schema.maybe(_NAME)), dict(notes=schema.list_of(schema.list_of(schema.anything)), images=schema.maybe(_NAME))),
+        data=schema.table(dict(rule=schema.maybe(_NAME)), dict(notes=schema.list_of(schema.list_of(schema.anything)),
+        images=schema.maybe(_NAME))),
         weights=schema.maybe(schema.table()), precision=_NAME, code=_NAME),
     dict(frame=schema.maybe(_FRAME)))
 
@@ -297,18 +318,24 @@ def check_info(
     schema.check_content(info, schema.table(dict(config=schema.table())), where)
     return schema.check_content(upgrade_info(info), INFO_RULE, where)
 
-# %% ../../nbs/50_runs.config.ipynb #4aab78a5
+# %% ../../nbs/50_runs.config.ipynb #b8e7b567
 _OLD_COUNT = schema.table(may=dict(chosen_epoch=schema.maybe(schema.whole(0))))
-_SCORES = dict(labels=schema.maybe(_LABELS), accuracy=_SHARE, macro_accuracy=_SHARE, macro_f1=_SHARE, ece=_SHARE, accuracy_deduplicated=_SHARE,
-    n=schema.maybe(schema.whole(0)), seen_in_train=schema.maybe(schema.whole(0)), per_class=schema.maybe(schema.table(rest=_SHARE)),
+_SCORES = dict(labels=schema.maybe(_LABELS), accuracy=_SHARE, macro_accuracy=_SHARE, macro_f1=_SHARE, ece=_SHARE,
+    accuracy_deduplicated=_SHARE,
+    n=schema.maybe(schema.whole(0)), seen_in_train=schema.maybe(schema.whole(0)),
+    per_class=schema.maybe(schema.table(rest=_SHARE)),
     confusion=schema.maybe(schema.list_of(schema.list_of(schema.number(0)))), best_epoch=schema.maybe(schema.whole(0)),
-    flip=schema.maybe(schema.table()), last=schema.maybe(schema.table()), clusters=schema.maybe(schema.table()), heads=schema.maybe(schema.table()),
+    flip=schema.maybe(schema.table()), last=schema.maybe(schema.table()), clusters=schema.maybe(schema.table()),
+    heads=schema.maybe(schema.table()),
     terms=schema.list_of(_NAME))
-SCORES_RULE = schema.table({k: _SCORES[k] for k in ('accuracy', 'macro_accuracy', 'ece', 'n', 'labels', 'per_class', 'confusion')},
+SCORES_RULE = schema.table({k: _SCORES[k] for k in ('accuracy', 'macro_accuracy', 'ece', 'n', 'labels', 'per_class',
+    'confusion')},
     dict(_SCORES, readings=_READINGS, method=_NAME))
-ROW_RULE = schema.table(dict(key=schema.text(300)), dict(_SCORES, error=schema.maybe(schema.text(100_000)), finished=_NAME, readings_all=_READINGS,
+ROW_RULE = schema.table(dict(key=schema.text(300)), dict(_SCORES, error=schema.maybe(schema.text(100_000)),
+    finished=_NAME, readings_all=_READINGS,
     history=schema.maybe(schema.table(rest=schema.list_of(schema.anything)))))
-STUDY_RULE = schema.table(dict(name=_NAME, about=schema.text(), cells=schema.table(rest=schema.table()), base=schema.table(may=OPTION_RULES),
+STUDY_RULE = schema.table(dict(name=_NAME, about=schema.text(), cells=schema.table(rest=schema.table()),
+    base=schema.table(may=OPTION_RULES),
     seeds=schema.list_of(schema.whole(0))))
 
 def check_scores(d, where):
@@ -323,11 +350,12 @@ def check_study(d, where):
     "A study of a store, already in today's words. Raises `ValueError`, naming the file `where`, for what is none"
     return schema.check_content(d, STUDY_RULE, where)
 
-# %% ../../nbs/50_runs.config.ipynb #101cdbd9
+# %% ../../nbs/50_runs.config.ipynb #f2500c32
 def read_info(
     file, # config.json of a run
 )->dict:
-    "The configuration of a run, checked and in today's words. Raises `ValueError`, naming the file, where it is damaged"
+    """The configuration of a run, checked and in today's words. Raises `ValueError`, naming the file, where it is
+    damaged"""
     return check_info(read_json(file), file)
 
 def read_scores(
@@ -353,4 +381,5 @@ def run_config(
     "The options of a run. Raises `ValueError` where they are of another version of this package"
     try: return RunConfig(**dict(upgrade_options(info['config']), **({} if path is None else dict(path=path))))
     except TypeError as e:
-        raise ValueError(f'the options of the run are damaged, or written by another version of maca_net ({first_line(e)})') from None
+        raise ValueError('the options of the run are damaged, or written by another version of maca_net '
+            f'({first_line(e)})') from None

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# All tests, given the bin folder of a virtual environment: notebooks clean, package in sync, every module notebook
-# executed, and beside them tests/ by pytest, each lane on half of the cores. Closes with the counts of all of them together.
+# All tests: tests/run.sh BIN, where BIN is the bin folder of a virtual environment (make test calls it).
+# ruff first, then whether the notebooks are clean and the package is in sync with them. Then every notebook is executed,
+# and beside that tests/ runs by pytest, each on half of the cores. The last line counts all of them together.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 bin=$(cd "$1" && pwd)
@@ -19,11 +20,15 @@ check() {  # check NAME COMMAND...: one test
 
 # A copy is cleaned and exported, and must come out as it stands here
 in_sync() {
-    mkdir "$log/copy" && git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - 2>/dev/null | tar -xf - -C "$log/copy" &&
-    (cd "$log/copy" && nbdev-clean && nbdev-export) && diff -r -x __pycache__ nbs "$log/copy/nbs" && diff -r -x __pycache__ maca_net "$log/copy/maca_net"
+    mkdir "$log/copy" &&
+    git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf - 2>/dev/null | tar -xf - -C "$log/copy" &&
+    (cd "$log/copy" && nbdev-clean && nbdev-export) &&
+    diff -r -x __pycache__ -x .ipynb_checkpoints nbs "$log/copy/nbs" &&
+    diff -r -x __pycache__ maca_net "$log/copy/maca_net"
 }
-readme() { .ci/readme "$bin" --check; }
+readme() { nbs/readme.sh "$bin" --check; }
 
+check 'lint' ruff check .
 check 'notebooks clean, package in sync' in_sync
 check 'README.md is nbs/index.ipynb' readme
 for nb in nbs/*.ipynb; do check "$nb" bash -c "cd nbs && nbdev-test $(basename "$nb")"; done

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# README.md from nbs/index.ipynb; with --check: fail where it is another.
+# README.md from nbs/index.ipynb: nbs/readme.sh BIN, where BIN is the bin folder of a virtual environment.
+# With --check nothing is written, and the script fails where README.md differs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d); trap 'rm -rf "$tmp"' EXIT

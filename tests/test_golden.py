@@ -1,0 +1,49 @@
+"What version 0.1 computed is computed still: the histories of three small runs, and the keys by which a store names its runs"
+import hashlib, json, os, subprocess, sys
+from pathlib import Path
+import pytest
+
+GOLDEN = Path(__file__).parent/'data'/'golden'
+
+TRAIN = '''import json, sys, torch
+torch.set_num_threads(1)
+from maca_net.runs.config import RunConfig
+from maca_net.runs.train import train_run
+train_run(RunConfig(**json.loads(sys.argv[1])), sys.argv[2], figures=False)
+print('made with', json.dumps(dict(torch=torch.__version__.partition('+')[0], cpu_capability=torch.backends.cpu.get_cpu_capability())))'''
+
+def python(code, *args):
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}
+    r = subprocess.run([sys.executable, '-W', 'ignore', '-c', code, *args], capture_output=True, text=True, env=env)
+    assert r.returncode==0, r.stdout + r.stderr
+    return r.stdout
+
+@pytest.mark.parametrize('name', ['paper', 'plain', 'dan'])
+def test_history(name, tmp_path):
+    "Equal to the last digit with the torch and the processor that the history was made with, else nearly so"
+    import pandas as pd
+    golden = json.loads((GOLDEN/f'{name}.json').read_text())
+    here = json.loads(python(TRAIN, json.dumps(golden['options']), str(tmp_path/'run')).rpartition('made with ')[2])
+    same = all(here[k]==golden['made_with'][k] for k in here)
+    history = pd.read_csv(tmp_path/'run'/'history.csv')
+    for column,values in golden['history'].items():
+        if column not in history and column=='valid_loss': continue            # `valid_ce` is that column
+        assert history[column].tolist()==(values if same else pytest.approx(values, rel=1e-3, abs=1e-3)), column
+
+KEYS = '''import hashlib, json
+from maca_net.lab.experiments import EXPERIMENTS, SCALES, plan, run_key, scale_config
+def keys(scale, data, experiment):
+    base = dict(data=data, path=None if data=='synth' else 'X')
+    try: return [[c.seed, run_key(c)] for _,c in plan(EXPERIMENTS[experiment], scale_config(scale, **base), 2)]
+    except ValueError as e: return str(e)
+print(json.dumps({f'{s}/{d}/{e}': keys(s, d, e) for s in SCALES for d in ('synth', 'ferplus', 'rafdb') for e in EXPERIMENTS}))'''
+
+def test_run_keys():
+    """Every run of every experiment has the key that version 0.1 gave it, so that a store of that version goes on.
+    The file holds a hash of the keys of an experiment, or why it has none"""
+    golden,here = json.loads((GOLDEN/'keys.json').read_text()),json.loads(python(KEYS))
+    assert set(golden)<=set(here)                                               # experiments may come
+    for name,was in golden.items():
+        now = here[name]
+        if isinstance(now, str): assert ' ' in was, (name, now)                 # there are none, for want of votes
+        else: assert hashlib.sha256(json.dumps(now).encode()).hexdigest()==was, name

@@ -1,0 +1,109 @@
+"The notebooks as a whole: one order of imports, short cells, short lines, a last cell that exports."
+import ast, json, re, statistics
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONGEST,MEDIAN,WIDTH = 60,12,120          # lines of an exported cell; their median; characters of a line
+
+def code_cells(notebook):
+    "(number, source) of the code cells of a notebook"
+    cells = json.loads(notebook.read_text(encoding='utf-8'))['cells']
+    return [(i, ''.join(c['source'])) for i,c in enumerate(cells) if c['cell_type']=='code']
+
+def module_notebooks():
+    "Notebook -> module that it exports, such as 'models.heads', in the order of their numbers"
+    found = {}
+    for f in sorted((ROOT/'nbs').glob('*.ipynb')):
+        for _,source in code_cells(f):
+            if m := re.search(r'^#\| ?default_exp (\S+)', source, re.M): found[f] = m[1]
+    return found
+
+NOTEBOOKS = module_notebooks()
+NUMBER = {module: int(f.name[:2]) for f,module in NOTEBOOKS.items()}
+
+def is_exported(source): return bool(re.search(r'^#\| ?exports?$', source, re.M))
+
+def parsed(source):
+    "The syntax tree of a cell, without the lines that only IPython understands"
+    return ast.parse(re.sub(r'^(\s*)[%!].*$', r'\1pass', source, flags=re.M))
+
+def imported_by(node):
+    "The modules that a node of a syntax tree imports by itself"
+    if isinstance(node, ast.Import): return {a.name for a in node.names}
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return {node.module} | {f'{node.module}.{a.name}' for a in node.names}
+    called = getattr(node.func, 'attr', getattr(node.func, 'id', '')) if isinstance(node, ast.Call) else ''
+    if called in ('import_module', '__import__'): return {a.value for a in node.args if isinstance(a, ast.Constant)}
+    return set()
+
+def own_modules(names): return {o.removeprefix('maca_net.') for o in names if o.startswith('maca_net.')}
+
+def too_high(notebook, source):
+    "What a cell imports from its own or a higher number; a program that it starts may import the notebook's own module"
+    nodes,number = list(ast.walk(parsed(source))),int(notebook.name[:2])
+    texts = [o.value for o in nodes if isinstance(o, ast.Constant) and isinstance(o.value, str)]
+    started = own_modules(m for t in texts for m in re.findall(r'(?:from|import) (maca_net[\w.]*)', t))
+    imported = own_modules(set().union(*map(imported_by, nodes)))
+    return sorted({m for m in imported if m=='all' or NUMBER.get(m, -1)>=number}
+                  | {m for m in started if m=='all' or NUMBER.get(m, -1)>number})
+
+def test_there_are_notebooks(): assert len(NOTEBOOKS)>50 and len(set(NUMBER.values()))==len(NUMBER)
+
+@pytest.mark.parametrize('source,found', [
+    ('from maca_net.runs.train import *', ['runs.train']),
+    ('import maca_net.runs.train as t', ['runs.train']),
+    ('from maca_net.runs import train', ['runs.train']),
+    ('#| hide\nfrom maca_net.runs.train import *', ['runs.train']),
+    ('def f():\n    from maca_net.runs.train import train_run', ['runs.train']),
+    ('importlib.import_module("maca_net.runs.train")', ['runs.train']),
+    ('run([python, "-c", "from maca_net.runs.train import *"])', ['runs.train']),
+    ('from maca_net.all import *', ['all']),
+    ('from maca_net.core import *', []),
+    ('%time x = 1\nfrom maca_net.core import *', [])])
+def test_an_import_from_above_is_found(source, found):
+    "What the next test looks for, wherever an import may hide"
+    assert too_high(Path('20_x.ipynb'), source)==found
+
+@pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda f: f.stem)
+def test_imports_come_from_lower_numbers(notebook):
+    "Also in hidden cells, in tests and inside functions: the notebooks can be read from the first to the last"
+    wrong = {i: too_high(notebook, s) for i,s in code_cells(notebook)}
+    assert not (wrong := {i: o for i,o in wrong.items() if o}), wrong
+
+def code_lines(source): return [l for l in source.strip().splitlines() if not l.startswith('#|')]
+
+def exported_lengths():
+    "(notebook, number of the cell) -> lines of code of each exported cell, without its directives"
+    return {(f.name, i): len(code_lines(s)) for f in NOTEBOOKS for i,s in code_cells(f) if is_exported(s)}
+
+def test_exported_cells_are_short():
+    lengths = exported_lengths()
+    assert not (long := {k: n for k,n in lengths.items() if n>LONGEST}), long
+    assert statistics.median(lengths.values())<=MEDIAN
+
+def written_lines(file):
+    "(number, line) of a module, without the list `__all__`, whose width nbdev decides"
+    lines = file.read_text(encoding='utf-8').splitlines()
+    a = lines.index('# %% auto #0') if '# %% auto #0' in lines else len(lines)
+    b = next((i for i in range(a+1, len(lines)) if lines[i].startswith('# %%')), len(lines))
+    return [(i, l) for i,l in enumerate(lines, 1) if not a<i-1<b]
+
+def test_lines_are_short():
+    files = [f for f in (ROOT/'maca_net').rglob('*.py') if f.name!='_modidx.py']
+    assert len(files)>len(NOTEBOOKS)
+    long = {}
+    for f in files:
+        for i,line in written_lines(f):
+            if len(line)>WIDTH: long[f'{f.relative_to(ROOT)}:{i}'] = len(line)
+    assert not long, long
+
+def test_notebooks_export_themselves():
+    "The last cell of a module notebook, which nbdev-test leaves out, can be run in Jupyter"
+    for f in NOTEBOOKS: assert code_cells(f)[-1][1].endswith('import nbdev; nbdev.nbdev_export()'), f.name
+    assert callable(pytest.importorskip('nbdev').nbdev_export)
+
+def test_no_notebook_is_skipped():
+    "A notebook with `skip_exec` counts as passed and is never run"
+    for f in NOTEBOOKS:
+        assert 'skip_exec' not in f.read_text(encoding='utf-8'), f.name
