@@ -143,7 +143,7 @@ def _network_of(info, config, device):
         raise ValueError(f'{config}: no network can be built from it ({first_line(e)})') from None
     return model,dev
 
-# %% ../../nbs/52_runs.evaluate.ipynb #da85a211
+# %% ../../nbs/52_runs.evaluate.ipynb #878016ce
 def write_valid_images(
     run, # Folder of the run
     names, # Of the images, in the order of its predictions
@@ -229,7 +229,7 @@ def _replace_images(faces, images, size):
     f.images,f.size = images,size
     return f
 
-# %% ../../nbs/52_runs.evaluate.ipynb #67eac70e
+# %% ../../nbs/52_runs.evaluate.ipynb #67699027
 def read_run_data(
     run_dir, # Folder of a finished run
     cfg:RunConfig, # Its options, see `run_config`
@@ -264,7 +264,7 @@ def _folder_to_score(run_dir, cfg, faces, split, own):
     if not (own and here) and faces.info.get('split_valid'): faces.df['split'] = split
     return own and here
 
-# %% ../../nbs/52_runs.evaluate.ipynb #866a0e3c
+# %% ../../nbs/52_runs.evaluate.ipynb #aa1be73e
 def _faces_to_score(run_dir, info, cfg, split, own, on_bad, subset):
     """(the faces of a split in the words of the run, whether they are the run's own, whether the training images
     are at hand)"""
