@@ -143,7 +143,7 @@ def _network_of(info, config, device):
         raise ValueError(f'{config}: no network can be built from it ({first_line(e)})') from None
     return model,dev
 
-# %% ../../nbs/52_runs.evaluate.ipynb #878016ce
+# %% ../../nbs/52_runs.evaluate.ipynb #9301a387
 def write_valid_images(
     run, # Folder of the run
     names, # Of the images, in the order of its predictions
@@ -229,7 +229,7 @@ def _replace_images(faces, images, size):
     f.images,f.size = images,size
     return f
 
-# %% ../../nbs/52_runs.evaluate.ipynb #67699027
+# %% ../../nbs/52_runs.evaluate.ipynb #a4661cd4
 def read_run_data(
     run_dir, # Folder of a finished run
     cfg:RunConfig, # Its options, see `run_config`
@@ -264,7 +264,7 @@ def _folder_to_score(run_dir, cfg, faces, split, own):
     if not (own and here) and faces.info.get('split_valid'): faces.df['split'] = split
     return own and here
 
-# %% ../../nbs/52_runs.evaluate.ipynb #aa1be73e
+# %% ../../nbs/52_runs.evaluate.ipynb #042d9403
 def _faces_to_score(run_dir, info, cfg, split, own, on_bad, subset):
     """(the faces of a split in the words of the run, whether they are the run's own, whether the training images
     are at hand)"""
@@ -296,7 +296,7 @@ def score_run(
     device=None, # Where to compute
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
     flip:bool=False, # The mean of each image's answer and its mirror image's
-# (scores and what they were taken on, predictions: names, target, probs, of FERPlus votes, and seen where that is known)
+# (scores and what they were taken on, predictions: names, target, probs, FERPlus's votes, seen where that is known)
 )->tuple:
     """Score a run's model on a split. `images` is the fingerprint of what was scored, `trained_images` that of the
     run's data.
