@@ -27,7 +27,8 @@ def test_help_imports_nothing_heavy(command):
     r = call(command, '--help')
     assert r.returncode==0 and 'heavy: []' in r.stdout and 'examples:' in r.stdout, r.stdout + r.stderr
 
-@pytest.mark.parametrize('command,args,near', [('maca_train', ['--epcohs', '3'], '--epochs'), ('maca_train', ['--schedule', 'cosin'], 'cosine'),
+@pytest.mark.parametrize('command,args,near', [('maca_train', ['--epcohs', '3'], '--epochs'),
+    ('maca_train', ['--schedule', 'cosin'], 'cosine'),
     ('maca_eval', ['r', '--splti', 'test'], '--split'), ('maca_export', ['r', '--format', 'openvin'], 'openvino')])
 def test_misspelt_imports_nothing_heavy(command, args, near):
     r = call(command, *args)

@@ -1,4 +1,4 @@
-"What version 0.1 computed is computed still: the histories of three small runs, and the keys by which a store names its runs"
+"What version 0.1 computed is computed still: histories of three small runs, and the keys by which a store names runs"
 import hashlib, json, os, subprocess, sys
 from pathlib import Path
 import pytest
@@ -10,7 +10,8 @@ torch.set_num_threads(1)
 from maca_net.runs.config import RunConfig
 from maca_net.runs.train import train_run
 train_run(RunConfig(**json.loads(sys.argv[1])), sys.argv[2], figures=False)
-print('made with', json.dumps(dict(torch=torch.__version__.partition('+')[0], cpu_capability=torch.backends.cpu.get_cpu_capability())))'''
+here = dict(torch=torch.__version__.partition('+')[0], cpu_capability=torch.backends.cpu.get_cpu_capability())
+print('made with', json.dumps(here))'''
 
 def python(code, *args):
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}
@@ -36,7 +37,8 @@ def keys(scale, data, experiment):
     base = dict(data=data, path=None if data=='synth' else 'X')
     try: return [[c.seed, run_key(c)] for _,c in plan(EXPERIMENTS[experiment], scale_config(scale, **base), 2)]
     except ValueError as e: return str(e)
-print(json.dumps({f'{s}/{d}/{e}': keys(s, d, e) for s in SCALES for d in ('synth', 'ferplus', 'rafdb') for e in EXPERIMENTS}))'''
+data = ('synth', 'ferplus', 'rafdb')
+print(json.dumps({f'{s}/{d}/{e}': keys(s, d, e) for s in SCALES for d in data for e in EXPERIMENTS}))'''
 
 def test_run_keys():
     """Every run of every experiment has the key that version 0.1 gave it, so that a store of that version goes on.
