@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['EXPRESSIONS', 'COLORS', 'NAMES', 'canonical_name', 'sort_vocab', 'class_color', 'atomic_path', 'write_json',
-           'read_json', 'parse_json', 'sha256', 'first_line', 'why_unread', 'needs', 'with_bar', 'did_you_mean',
-           'code_version']
+           'read_json', 'parse_json', 'sha256', 'first_line', 'why_unread', 'needs', 'is_watched', 'duration',
+           'with_bar', 'did_you_mean', 'code_version']
 
 # %% ../nbs/00_core.ipynb #cbbb8cba
-import difflib, hashlib, json, os, re, subprocess, sys, tempfile
+import difflib, hashlib, json, os, re, subprocess, sys, tempfile, time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,7 +74,8 @@ NAMES = dict(encoding='utf-8', errors='surrogateescape')      # to write and rea
 def _plain(o):
     "What `json` cannot write by itself: paths, NumPy's and torch's numbers, arrays and devices"
     if isinstance(o, Path): return str(o)
-    if type(o).__module__.partition('.')[0] in ('numpy', 'torch', 'fastai'):       # asked by name: this module imports none of them
+    # asked by name: this module imports none of them
+    if type(o).__module__.partition('.')[0] in ('numpy', 'torch', 'fastai'):
         return o.tolist() if hasattr(o, 'tolist') else str(o)
     raise TypeError(f'{type(o).__name__} is not written to JSON')
 
@@ -85,23 +86,27 @@ def write_json(
 ):
     "Write `obj` to `path` as JSON, whole or not at all"
     with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(obj, indent=2, default=_plain, ensure_ascii=False) + '\n', encoding='utf-8', errors='backslashreplace')
+        tmp.write_text(json.dumps(obj, indent=2, default=_plain, ensure_ascii=False) + '\n', encoding='utf-8',
+            errors='backslashreplace')
 
-# %% ../nbs/00_core.ipynb #3f670b32
+# %% ../nbs/00_core.ipynb #5a3fe5f1
 def read_json(
     path, # A file of JSON
     most:float=256e6, # Bytes that the file may have
 ):
-    "The content of `path`. Raises `ValueError`, naming the file, where it is no JSON, is nested deeper than 64 levels, or is too large"
+    """The content of `path`. Raises `ValueError`, naming the file, where it is no JSON, is nested deeper than 64
+    levels, or is too large"""
     path = Path(path)
-    if path.stat().st_size>most: raise ValueError(f'{path} has {path.stat().st_size/1e6:.0f} MB, more than the {most/1e6:.0f} that such a file may have')
+    if path.stat().st_size>most: raise ValueError(f'{path} has {path.stat().st_size/1e6:.0f} MB, more than the '
+        f'{most/1e6:.0f} that such a file may have')
     return parse_json(path.read_bytes(), path)
 
 def parse_json(
     text:str|bytes, # JSON
     where, # What an error calls its source, such as the file
 ):
-    "The content of `text`. Raises `ValueError`, naming `where`, for what is no JSON, or is nested deeper than 64 levels"
+    """The content of `text`. Raises `ValueError`, naming `where`, for what is no JSON, or is nested deeper than 64
+    levels"""
     try: value = json.loads(text)
     except RecursionError: raise ValueError(f'{where} is damaged (nested too deeply)') from None
     except (json.JSONDecodeError, UnicodeDecodeError) as e: raise ValueError(f'{where} is damaged ({e})') from None
@@ -111,7 +116,7 @@ def parse_json(
         if not level: return value
     raise ValueError(f'{where} is damaged (nested deeper than 64 levels)')
 
-# %% ../nbs/00_core.ipynb #0982c4b4
+# %% ../nbs/00_core.ipynb #2ff92399
 def sha256(
     path, # A file
 )->str: # Its SHA-256 as 64 hexadecimal digits
@@ -131,9 +136,14 @@ def first_line(
 def why_unread(
     e:Exception, # From `torch.load` or safetensors
 )->str:
-    "Why a file of tensors could not be read, in one line. The libraries have many words for a file that ends too soon; here it has one"
-    cut = 'not a ZIP|central directory|EOF|index out of range|too small|invalid header length|incomplete metadata|Invalid argument'
-    return 'empty or truncated' if isinstance(e, EOFError) or re.search(cut, str(e)) else first_line(e)
+    """Why a file of tensors could not be read, in one line. The libraries have many words for a file that ends too
+    soon; here it has one"""
+    cut = ('not a ZIP|central directory|EOF|index out of range|too small|invalid header length|'
+        'incomplete metadata|Invalid argument')
+    if isinstance(e, EOFError) or re.search(cut, str(e)): return 'empty or truncated'
+    if named := re.search(r'GLOBAL ([\w.]+)', str(e)): return f'beside tensors it holds {named[1]}'
+    # torch's own words advise to trust the file
+    return 'it is no file of tensors' if re.search('weights.only', str(e), re.I) else first_line(e)
 
 # %% ../nbs/00_core.ipynb #94a59087
 @contextmanager
@@ -143,16 +153,41 @@ def needs(
 ):
     "Import an optional library. Where the library is missing, the `ImportError` says how to get it"
     try: yield
-    except ImportError as e: raise ImportError(f'{" and ".join(packages)} needed ({e}): pip install "maca_net[{extra}]"') from None
+    except ImportError as e:
+        raise ImportError(f'{" and ".join(packages)} needed ({e}): pip install "maca_net[{extra}]"') from None
 
-# %% ../nbs/00_core.ipynb #54ff1bb7
+# %% ../nbs/00_core.ipynb #fe5f0d6f
+def is_watched()->bool:
+    """Whether somebody looks while a function works: the output goes to a notebook or a terminal, not to a file or
+    a pipe"""
+    from fastprogress.fastprogress import IN_NOTEBOOK
+    return IN_NOTEBOOK or sys.stdout.isatty()
+
+def duration(
+    seconds:float,
+)->str: # Such as '2 h 5 min', '3 min', '40 s'
+    "A time in words"
+    minutes = round(seconds/60)
+    if seconds<100: return f'{seconds:.0f} s'
+    return f'{minutes//60} h {minutes%60} min' if minutes>=60 else f'{minutes} min'
+
+# %% ../nbs/00_core.ipynb #f04af4d7
 def with_bar(
     items, # What is gone through
     **kw, # See fastprogress's `progress_bar`
 ):
-    "`items` with a progress bar in a notebook or a terminal; without one where the output goes to a file or a pipe"
-    from fastprogress.fastprogress import IN_NOTEBOOK, progress_bar
-    return progress_bar(items, leave=False, **kw) if IN_NOTEBOOK or sys.stdout.isatty() else items
+    "`items` with a progress bar in a notebook or a terminal; elsewhere with a line on stderr every 50 seconds"
+    if not is_watched(): return _with_lines(items, kw.get('total'))
+    from fastprogress.fastprogress import progress_bar
+    return progress_bar(items, leave=False, **kw)
+
+def _with_lines(items, total=None, every=50., clock=time.monotonic):
+    said,n = clock(),len(items) if hasattr(items, '__len__') else total
+    for i,o in enumerate(items):
+        yield o
+        if clock()-said<every: continue
+        print(f'{i+1}{f" of {n}" if n else ""} done', file=sys.stderr, flush=True)
+        said = clock()
 
 # %% ../nbs/00_core.ipynb #b4f4f13c
 def did_you_mean(
@@ -167,8 +202,10 @@ def did_you_mean(
 def code_version()->str:
     "The package's version, with the git commit when it runs from a checkout"
     from maca_net import __version__
-    def git(*args): return subprocess.run(['git', *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    def git(*args): return subprocess.run(['git', *args], cwd=Path(__file__).parent, capture_output=True, text=True,
+        check=True).stdout.strip()
     try:
         if not git('ls-files', 'core.py'): return __version__                # installed below somebody else's checkout
-        return f"{__version__}+{git('rev-parse', '--short', 'HEAD')}{'.dirty' if git('status', '--porcelain', '-uno') else ''}"
+        dirty = '.dirty' if git('status', '--porcelain', '-uno') else ''
+        return f"{__version__}+{git('rev-parse', '--short', 'HEAD')}{dirty}"
     except (OSError, subprocess.CalledProcessError, NameError): return __version__

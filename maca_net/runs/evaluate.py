@@ -37,17 +37,21 @@ def predict_probs(
     return p
 
 # %% ../../nbs/52_runs.evaluate.ipynb #7093ead6
-FLIP_SCORES = ('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece')  # of each face's mean with its mirror image
+# of each face's mean with its mirror image
+FLIP_SCORES = ('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece')
 
 def identity(
     info, # Content of a run's config.json
 )->dict:
     "What a result is: everything that has to be named beside it"
     c,data = info['config'],info['data']
-    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule', 'step', 'warmup', 'wd', 'augment',
+    keep = ('data', 'rule', 'arch', 'stem', 'last_stride', 'size', 'epochs', 'bs', 'accumulate', 'lr', 'schedule',
+        'step', 'warmup', 'wd', 'augment',
         'stats', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
-    return dict({k: c.get(k) for k in keep}, rule=data['rule'], label_list=c['labels'] and Path(c['labels']).name, images=data.get('images'),
-        method=c['method'], readings=info['readings'], weights=info['weights'], precision=info['precision'], code=info['code'],
+    return dict({k: c.get(k) for k in keep}, rule=data['rule'], label_list=c['labels'] and Path(c['labels']).name,
+        images=data.get('images'),
+        method=c['method'], readings=info['readings'], weights=info['weights'], precision=info['precision'],
+        code=info['code'],
         synthetic=bool(data.get('synthetic')), scale=scale_name(run_config(info, '')))
 
 # %% ../../nbs/52_runs.evaluate.ipynb #88607bee
@@ -60,7 +64,8 @@ def score_split(
     bs:int=128, # Batch size
     stats=imagenet_stats, # Mean and standard deviation that it was trained with
     flip:bool=False, # See `predict_probs`
-): # (what `scores` returns, with accuracy_deduplicated where some of the images also occur in train; probabilities n x K)
+# (what `scores` returns, with accuracy_deduplicated where some of the images also occur in train; probabilities n x K)
+):
     "Score a model on one split. Raises `FloatingPointError` for NaN"
     f = faces.only(split)
     dl = eval_dl(f, size, device, bs, stats)
@@ -84,7 +89,8 @@ def eval_dl(
     tl = Datasets(faces.df, [[FaceReader(faces, pil_size)]])
     tfms = [IntToFloatTensor(), FaceResize(size), Normalize.from_stats(*stats, cuda=False)]
     dl = FaceDL(tl, bs=bs, num_workers=0, device=device, after_item=[ToTensor()], after_batch=tfms)
-    if faces.images is not None: dl.memory = (faces.images, np.arange(len(faces)), TensorCategory(torch.zeros(len(faces))))
+    if faces.images is not None:
+        dl.memory = (faces.images, np.arange(len(faces)), TensorCategory(torch.zeros(len(faces))))
     return dl
 
 # %% ../../nbs/52_runs.evaluate.ipynb #6f5db065
@@ -96,18 +102,22 @@ def load_run(
     device=None, # Where the model goes
     epoch:str='best', # Of a folder: weights of the epoch chosen on validation ('best') or of the 'last'
 ): # (model in eval mode, content of config.json)
-    "The model of a run. Raises `FileNotFoundError` for what is no finished run, `ValueError`, naming the file, where it is damaged"
+    """The model of a run. Raises `FileNotFoundError` for what is no finished run, `ValueError`, naming the file,
+    where it is damaged"""
     run = Path(run)
     check_choice('epoch', epoch, EPOCHS)
-    if run.suffix=='.safetensors' and epoch!='best': raise ValueError(f'{run} holds one model: epoch={epoch} is for the folder of a run')
+    if run.suffix=='.safetensors' and epoch!='best':
+        raise ValueError(f'{run} holds one model: epoch={epoch} is for the folder of a run')
     config,weights = (run, run) if run.suffix=='.safetensors' else (run/'config.json', run/WEIGHTS[epoch])
     if config!=run and not config.is_file():
-        raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote, or a .safetensors file exported from one')
+        raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote, or '
+            'a .safetensors file exported from one')
     if not weights.is_file(): raise FileNotFoundError(f'{weights} is missing')
     info = _header(run) if config==run else read_info(config)
     model,dev = _network_of(info, config, device)
     try: model.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as e: raise ValueError(f'{weights} is damaged, or not of this run ({why_unread(e)})') from None
+    except (SafetensorError, RuntimeError) as e:
+        raise ValueError(f'{weights} is damaged, or not of this run ({why_unread(e)})') from None
     return model.to(dev).eval(),info
 
 # %% ../../nbs/52_runs.evaluate.ipynb #cac67a4a
@@ -116,7 +126,8 @@ def _header(file):
     try:
         with safe_open(file, 'pt') as f: meta = f.metadata() or {}
     except SafetensorError as e: raise ValueError(f'{file} is damaged ({why_unread(e)})') from None
-    if 'maca_net' not in meta: raise ValueError(f'{file} was not exported by maca_export: its header has no key maca_net')
+    if 'maca_net' not in meta:
+        raise ValueError(f'{file} was not exported by maca_export: its header has no key maca_net')
     return check_info(parse_json(meta['maca_net'], file), file)
 
 def _network_of(info, config, device):
@@ -124,13 +135,15 @@ def _network_of(info, config, device):
     c = info['config']
     try:
         readings = type(METHODS[c['method']].readings)(**info['readings'])
-        model = build_network(len(info['labels']), c['method'], c['arch'], readings, stem=c['stem'], last_stride=c['last_stride'])
+        model = build_network(len(info['labels']), c['method'], c['arch'], readings, stem=c['stem'],
+            last_stride=c['last_stride'])
         dev = pick_device(device)
         model.precision = pick_precision('auto' if c['precision']=='fp16' and dev.type!='cuda' else c['precision'], dev)
-    except (KeyError, TypeError, ValueError) as e: raise ValueError(f'{config}: no network can be built from it ({first_line(e)})') from None
+    except (KeyError, TypeError, ValueError) as e:
+        raise ValueError(f'{config}: no network can be built from it ({first_line(e)})') from None
     return model,dev
 
-# %% ../../nbs/52_runs.evaluate.ipynb #1478dad1
+# %% ../../nbs/52_runs.evaluate.ipynb #9301a387
 def write_valid_images(
     run, # Folder of the run
     names, # Of the images, in the order of its predictions
@@ -138,19 +151,23 @@ def write_valid_images(
 ):
     "Write `valid_images.jsonl`, whole or not at all"
     rows = [dict(name=n) for n in names] if pixels is None else [dict(name=n, pixels=p) for n,p in zip(names, pixels)]
-    with atomic_path(Path(run)/'valid_images.jsonl') as tmp: tmp.write_text(''.join(json.dumps(r)+'\n' for r in rows), encoding='ascii')
+    with atomic_path(Path(run)/'valid_images.jsonl') as tmp: tmp.write_text(''.join(json.dumps(r)+'\n' for r in rows),
+        encoding='ascii')
 
 _IMAGE = schema.table(dict(name=schema.text(100_000)), dict(pixels=schema.maybe(schema.text(200))))
 
 def read_valid_images(
     run, # Folder of a run of any version
 ): # (names, hashes of the pixels or None where the run does not say them); both empty where it says no names
-    "The images that a run validated on, in the order of its predictions. Raises `ValueError`, naming file and line, where the list is damaged"
+    """The images that a run validated on, in the order of its predictions. Raises `ValueError`, naming file and
+    line, where the list is damaged"""
     run = Path(run)
     if (f := run/'valid_images.jsonl').is_file():
-        rows = [schema.check_content(parse_json(l, f'{f}, line {i}'), _IMAGE, f'{f}, line {i}') for i,l in enumerate(f.read_bytes().splitlines(), 1)]
+        rows = [schema.check_content(parse_json(l, f'{f}, line {i}'), _IMAGE, f'{f}, line {i}') for i,
+            l in enumerate(f.read_bytes().splitlines(), 1)]
         return [r['name'] for r in rows],[r.get('pixels') for r in rows]
-    names,pixels = (f.read_text(**NAMES).split('\n')[:-1] if f.is_file() else [] for f in (run/'valid_names.txt', run/'valid_pixels.txt'))
+    names,pixels = (f.read_text(**NAMES).split('\n')[:-1] if f.is_file() else []
+        for f in (run/'valid_names.txt', run/'valid_pixels.txt'))
     return names,pixels if len(pixels)==len(names) else [None]*len(names)
 
 # %% ../../nbs/52_runs.evaluate.ipynb #d2d0e042
@@ -177,13 +194,15 @@ def _same_split(faces, validated):
 
 # %% ../../nbs/52_runs.evaluate.ipynb #2120f546
 def _in_words_of(faces, labels):
-    "`faces` with the class names of a run. Raises `ValueError` where they have none in common, or one that may be two of the run's"
+    """`faces` with the class names of a run. Raises `ValueError` where they have none in common, or one that may
+    be two of the run's"""
     if faces.vocab==labels: return faces
     def find(c):
         if c in labels: return c
         like = [l for l in labels if canonical_name(c) and canonical_name(l)==canonical_name(c)]
         if len(like)>1:
-            raise ValueError(f'class {c!r} of the data may be {" or ".join(map(repr, like))} of the run: rename it to one of them')
+            raise ValueError(f'class {c!r} of the data may be {" or ".join(map(repr, like))} of the run: rename it to '
+                'one of them')
         return like[0] if like else None
     names = {c: find(c) for c in faces.vocab}
     odd = [c for c,l in names.items() if l is None]
@@ -210,7 +229,7 @@ def _replace_images(faces, images, size):
     f.images,f.size = images,size
     return f
 
-# %% ../../nbs/52_runs.evaluate.ipynb #bb796dbe
+# %% ../../nbs/52_runs.evaluate.ipynb #a4661cd4
 def read_run_data(
     run_dir, # Folder of a finished run
     cfg:RunConfig, # Its options, see `run_config`
@@ -225,7 +244,8 @@ def _config_to_score(info, data, path, rule):
     own = data in (None, info['config']['data'])
     other = dict(data=data, path=path, rule='majority', target=None, labels=None)
     cfg = run_config(info, path) if own else run_config(dict(info, config={**info['config'], **other}))
-    if rule and not DATASETS[cfg.data].needs('rule'): raise ValueError(f'rule {rule}: a label rule is for ferplus, not for {cfg.data}')
+    if rule and not DATASETS[cfg.data].needs('rule'):
+        raise ValueError(f'rule {rule}: a label rule is for ferplus, not for {cfg.data}')
     return replace(cfg, rule=rule or cfg.rule),own
 
 def _drawn_for_test(cfg):
@@ -239,20 +259,24 @@ def _folder_to_score(run_dir, cfg, faces, split, own):
     was = _validated(run_dir)
     here = _validated_on(faces, was).any()
     if own and not here and faces.df.name.isin(was).any():
-        warnings.warn(f'{cfg.path}: its files are named as those that the run validated on, but hold other images: taken for another folder')
+        warnings.warn(f'{cfg.path}: its files are named as those that the run validated on, but hold other images: '
+            'taken for another folder')
     if not (own and here) and faces.info.get('split_valid'): faces.df['split'] = split
     return own and here
 
-# %% ../../nbs/52_runs.evaluate.ipynb #8196b0e5
+# %% ../../nbs/52_runs.evaluate.ipynb #042d9403
 def _faces_to_score(run_dir, info, cfg, split, own, on_bad, subset):
-    "(the faces of a split in the words of the run, whether they are the run's own, whether the training images are at hand)"
+    """(the faces of a split in the words of the run, whether they are the run's own, whether the training images
+    are at hand)"""
     spec = DATASETS[cfg.data]
     if spec.drawn and split=='test': faces = _drawn_for_test(cfg)
     else:
-        cfg = replace(cfg, on_bad=on_bad, labels=cfg.labels if split=='train' else None)       # a list of noisy labels is for training
+        # a list of noisy labels is for training
+        cfg = replace(cfg, on_bad=on_bad, labels=cfg.labels if split=='train' else None)
         faces = read_run_data(run_dir, cfg) if own else read_data(cfg)
         if spec.own: own = _folder_to_score(run_dir, cfg, faces, split, own)
-    if split not in faces.splits: raise ValueError(f'split {split} is missing in {cfg.path or cfg.data}; there is {", ".join(faces.splits)}')
+    if split not in faces.splits: raise ValueError(f'split {split} is missing in {cfg.path or cfg.data}; there is '
+        f'{", ".join(faces.splits)}')
     knows_train,faces = 'train' in faces.splits,faces.only(split)
     if subset is not None:
         keep = faces.df.name.isin(read_subset_list(subset))
@@ -272,8 +296,10 @@ def score_run(
     device=None, # Where to compute
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
     flip:bool=False, # The mean of each image's answer and its mirror image's
-)->tuple: # (scores and what they were taken on, predictions: names, target, probs, of FERPlus votes, and seen where that is known)
-    """Score a run's model on a split. `images` is the fingerprint of what was scored, `trained_images` that of the run's data.
+# (scores and what they were taken on, predictions: names, target, probs, FERPlus's votes, seen where that is known)
+)->tuple:
+    """Score a run's model on a split. `images` is the fingerprint of what was scored, `trained_images` that of the
+    run's data.
     Raises `ValueError` where split or classes do not fit"""
     check_choice('split', split, SPLITS)
     model,info = load_run(run_dir, device, epoch)
@@ -281,14 +307,17 @@ def score_run(
     faces,own,knows_train = _faces_to_score(run_dir, info, cfg, split, own, on_bad, subset)
     res,probs = score_split(model, faces, split, cfg.size, pick_device(device), stats=info['stats'], flip=flip)
     target = faces.df.label.map({c:i for i,c in enumerate(faces.vocab)}).to_numpy()
-    p = dict(names=np.array(list(faces.df.name)), target=target, probs=probs, **({} if faces.votes is None else dict(votes=faces.votes)))
+    p = dict(names=np.array(list(faces.df.name)), target=target, probs=probs,
+        **({} if faces.votes is None else dict(votes=faces.votes)))
     unknown = DATASETS[cfg.data].needs('rule') and split!='train' and not knows_train
     if own and unknown: warnings.warn('without the training images at hand, nobody knows which of these occur in them: '
         'accuracy_deduplicated is left empty', MissingSplit)
     if own and not unknown: p['seen'] = faces.df.seen_in_train.to_numpy(bool)
-    else: res.update(accuracy_deduplicated=None, seen_in_train=None)        # what occurs in the training images of other data says nothing
+    # what occurs in the training images of other data says nothing
+    else: res.update(accuracy_deduplicated=None, seen_in_train=None)
     of = dict(rule=faces.rule, data=cfg.data, images=fingerprint(faces), synthetic=bool(faces.info.get('synthetic')))
-    return dict(res, **{**identity(info), **of}, split=split, epoch=epoch, flipped=flip, trained_on=info['config']['data'],
+    return dict(res, **{**identity(info), **of}, split=split, epoch=epoch, flipped=flip,
+        trained_on=info['config']['data'],
         trained_images=info['data'].get('images'), subset=None if subset is None else Path(subset).name),p
 
 # %% ../../nbs/52_runs.evaluate.ipynb #c04505d5

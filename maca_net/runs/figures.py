@@ -24,7 +24,7 @@ def read_history(
     except (ValueError, UnicodeDecodeError) as e: raise ValueError(f'{file} is damaged ({first_line(e)})') from None
     return h.assign(epoch=range(1, len(h)+1))
 
-# %% ../../nbs/53_runs.figures.ipynb #9125f8f3
+# %% ../../nbs/53_runs.figures.ipynb #21762c86
 def _draw_confusion(res, p, run, learner): plot_confusion(res['confusion'], res['labels'])
 def _draw_per_class(res, p, run, learner): plot_per_class(res)
 
@@ -34,24 +34,28 @@ def _draw_curves(res, p, run, learner):
 
 def _draw_tsne(res, p, run, learner):
     ax,sil = scatter_classes(p['tsne'], p['target'][p['tsne_of']], res['labels']),res['clusters']['silhouette']
-    ax.set_title(f't-SNE of {len(p["tsne"])} faces' + (f'; silhouette of the features {sil:.3f}' if sil is not None else ''))
+    ax.set_title(f't-SNE of {len(p["tsne"])} faces' + (f'; silhouette of the features {sil:.3f}'
+        if sil is not None else ''))
     ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9)
 
 def _draw_attention(res, p, run, learner):
     "The surest face of each of the first four classes, and where each head looks"
     learn,labels,probs,n_heads = learner(),res['labels'],p['probs'],res['readings']['n_heads']
     faces = learn.dls.faces.only('valid')
-    if list(faces.df.label)!=[labels[i] for i in p['target']]: raise ValueError(f'{run}: the validation images are not those of the run')
+    if list(faces.df.label)!=[labels[i] for i in p['target']]:
+        raise ValueError(f'{run}: the validation images are not those of the run')
     of_class = [np.flatnonzero(p['target']==i) for i in range(len(labels))]
     pick = [i[probs[i].max(1).argmax()] for i in of_class if len(i)][:4]
     fig = plt.figure(figsize=(1.9*(n_heads+1), 4.1*len(pick)), layout='constrained')
     for sub,i in zip(fig.subfigures(len(pick), 1, squeeze=False)[:,0], pick):
-        sub.suptitle(drawn_name(f'true {faces.df.label[i]}, predicted {labels[probs[i].argmax()]} ({probs[i].max():.0%})'), fontsize=10)
+        title = f'true {faces.df.label[i]}, predicted {labels[probs[i].argmax()]} ({probs[i].max():.0%})'
+        sub.suptitle(drawn_name(title), fontsize=10)
         plot_attention(learn, faces.image(i), sub.subplots(2, n_heads+1))
 
-FIGURES = dict(confusion=_draw_confusion, per_class=_draw_per_class, curves=_draw_curves, tsne=_draw_tsne, attention=_draw_attention)
+FIGURES = dict(confusion=_draw_confusion, per_class=_draw_per_class, curves=_draw_curves, tsne=_draw_tsne,
+    attention=_draw_attention)
 
-# %% ../../nbs/53_runs.figures.ipynb #8ebf7a5f
+# %% ../../nbs/53_runs.figures.ipynb #44f06aad
 def figures_of(
     res, # Content of the metrics.json of a run
 )->list:
@@ -62,7 +66,8 @@ def missing_figures(
     run, # Folder of a finished run
 )->list:
     "Names of the figures of a run that are not there"
-    return [f for f in figures_of(read_scores(Path(run)/'metrics.json')) if not (Path(run)/'figures'/f'{f}.png').is_file()]
+    return [f for f in figures_of(read_scores(Path(run)/'metrics.json'))
+        if not (Path(run)/'figures'/f'{f}.png').is_file()]
 
 # %% ../../nbs/53_runs.figures.ipynb #2b25efce
 def draw_figures(
@@ -72,14 +77,16 @@ def draw_figures(
     names=None, # Of the figures to draw; None: all that the run has
     faces=None, # Data already read; None: as the run says
 ):
-    "Figures of a run, from its files into its folder `figures`. Raises `ValueError` where the faces are not those that it validated on"
+    """Figures of a run, from its files into its folder `figures`. Raises `ValueError` where the faces are not
+    those that it validated on"""
     run = Path(run)
     res = read_scores(run/'metrics.json')
     with np.load(run/'valid_predictions.npz', allow_pickle=False) as z: p = dict(z)
     for name in figures_of(res) if names is None else names:
         check_choice('figure', name, FIGURES)
         FIGURES[name](res, p, run, lambda: learn or _learner_of(run, path, faces))
-        with atomic_path(run/'figures'/f'{name}.png') as tmp: plt.savefig(tmp, dpi=110, bbox_inches='tight', format='png')
+        with atomic_path(run/'figures'/f'{name}.png') as tmp: plt.savefig(tmp, dpi=110, bbox_inches='tight',
+            format='png')
         plt.close('all')
 
 # %% ../../nbs/53_runs.figures.ipynb #9bc66b79

@@ -47,13 +47,22 @@ def pixel_baseline(
     fit = LogisticRegression(max_iter=300, C=.1).fit(grey(t), t.df.label)
     return float(fit.score(grey(v), v.df.label))
 
+# %% ../../nbs/54_runs.train.ipynb #48e814a0
+def _history_rows(recorder, lr_and_seconds):
+    "A dict an epoch: every column of the recorder but fastai's `valid_loss`, which `valid_ce` is"
+    names = recorder.metric_names[1:-1]
+    return [dict(epoch=i, **{n: o for n,o in zip(names, v) if n!='valid_loss'}, lr=lr, seconds=s)
+            for i,(v,(lr,s)) in enumerate(zip(recorder.values, lr_and_seconds), 1)]
+
 # %% ../../nbs/54_runs.train.ipynb #5d67cc9a
 class RunLog(Callback):
-    "Writes history.csv after every epoch, and the weights of the best epoch by `accuracy_deduplicated` (the first of equals). Epochs count from 1"
+    """Writes history.csv after every epoch, and the weights of the best epoch by `accuracy_deduplicated` (the
+    first of equals). Epochs count from 1"""
     order,state_attrs = 65,('best', 'best_epoch', 'train_seconds', 'hardware', 'lr_and_seconds')
     epoch_attrs = ('epoch_seconds', 'part_seconds')
     def __init__(self, out):
-        self.out,self.best,self.best_epoch,self.train_seconds,self.hardware,self.lr_and_seconds = Path(out),-1.,None,0.,[],[]
+        self.out,self.best,self.best_epoch,self.train_seconds = Path(out),-1.,None,0.
+        self.hardware,self.lr_and_seconds = [],[]
         self.begun = self.t0 = time.time()
 
     def before_train(self):
@@ -63,7 +72,8 @@ class RunLog(Callback):
     def after_train(self): self.train_seconds += time.time()-self.t0
 
     @property
-    def epoch_seconds(self): return time.time()-self.begun                 # of this epoch, with its part before an interruption
+    # of this epoch, with its part before an interruption
+    def epoch_seconds(self): return time.time()-self.begun
     @epoch_seconds.setter
     def epoch_seconds(self, seconds): self.begun = time.time()-seconds
     @property
@@ -71,18 +81,13 @@ class RunLog(Callback):
     @part_seconds.setter
     def part_seconds(self, seconds): self.t0 = time.time()-seconds
 
-    def rows(self):
-        "A dict an epoch: every column of the recorder but fastai's `valid_loss`, which `valid_ce` is"
-        names = self.recorder.metric_names[1:-1]
-        return [dict(epoch=i, **{n:o for n,o in zip(names, v) if n!='valid_loss'}, lr=lr, seconds=s)
-                for i,(v,(lr,s)) in enumerate(zip(self.recorder.values, self.lr_and_seconds), 1)]
-
     def after_epoch(self):
         if not is_fitting(self.learn): return                     # `validate` sends it too
         if len(self.lr_and_seconds)<len(self.recorder.values):    # else the epoch was done before an interruption
             self.lr_and_seconds.append((float(self.opt.hypers[-1]['lr']), round(self.epoch_seconds, 2)))
-        rows = self.rows()
-        if better := rows[-1]['accuracy_deduplicated']>self.best: self.best,self.best_epoch = rows[-1]['accuracy_deduplicated'],rows[-1]['epoch']
+        rows = _history_rows(self.recorder, self.lr_and_seconds)
+        if better := rows[-1]['accuracy_deduplicated']>self.best:
+            self.best,self.best_epoch = rows[-1]['accuracy_deduplicated'],rows[-1]['epoch']
         if rank_distrib(): return                                  # of several processes one writes
         with atomic_path(self.out/'history.csv') as tmp: pd.DataFrame(rows).to_csv(tmp, index=False)
         if better: save_weights(get_model(self.learn.model), self._new())
@@ -90,10 +95,12 @@ class RunLog(Callback):
     def _new(self): return self.out/f'model-{self.best_epoch}.safetensors'
 
     def _keep(self):
-        "Name the best weights once the checkpoint knows of them: an epoch that is lost, and comes out otherwise the second time, leaves no trace"
+        """Name the best weights once the checkpoint knows of them: an epoch that is lost, and comes out otherwise
+        the second time, leaves no trace"""
         if not rank_distrib() and self._new().exists(): os.replace(self._new(), self.out/WEIGHTS['best'])
 
-    def before_epoch(self):                                       # after `Checkpoint`, which skips the rest of an epoch that is done
+    # after `Checkpoint`, which skips the rest of an epoch that is done
+    def before_epoch(self):
         if not is_fitting(self.learn): return
         self.begun = time.time()
         self._keep()
@@ -112,9 +119,10 @@ def save_weights(model, file):
         with atomic_path(file) as tmp: save_file(tensors, tmp)
     except SafetensorError as e: raise OSError(f'{file} cannot be written ({e}): is the disk full?') from e
 
-# %% ../../nbs/54_runs.train.ipynb #f038cc42
+# %% ../../nbs/54_runs.train.ipynb #830a3ebe
 class ProgressLines(Callback):
-    "Prints a line at the beginning and then every `every` seconds: where the fit is, its loss, its speed and the time left for the run"
+    """Prints a line at the beginning and then every `every` seconds: where the fit is, its loss, its speed and the
+    time left for the run"""
     order,remove_on_fetch = 70,True
     def __init__(self,
         every:float=50., # Seconds between two lines; a line waits for the end of a batch
@@ -124,8 +132,10 @@ class ProgressLines(Callback):
 
     def before_fit(self):
         if not is_fitting(self.learn): return
-        self.spent,self.batches,self.images,self.said = [0., 0.],[0, 0],0,self.clock()       # of validation, of training
-        self.say(f'training {self.n_epoch} epochs of {len(self.dls.train)} batches, validating on {len(self.dls.valid)}')
+        # of validation, of training
+        self.spent,self.batches,self.images,self.said = [0., 0.],[0, 0],0,self.clock()
+        self.say(f'training {self.n_epoch} epochs of {len(self.dls.train)} batches, validating on '
+            f'{len(self.dls.valid)}')
 
     def before_train(self): self.t = self.clock()
     def before_validate(self): self.t = self.clock()
@@ -144,8 +154,10 @@ class ProgressLines(Callback):
     def line(self):
         "Where the fit is"
         what = 'batch' if self.training else 'validation batch'
-        loss = f': loss {self.smooth_loss.item():.4f}, {self.images/max(self.spent[1], 1e-9):.0f} images/s' if self.batches[1] else ':'
-        return f'epoch {self.epoch+1} of {self.n_epoch}, {what} {self.iter+1} of {self.n_iter}{loss}, {duration(self.left())} left for the run'
+        where = f'epoch {self.epoch+1} of {self.n_epoch}, {what} {self.iter+1} of {self.n_iter}'
+        speed = self.images/max(self.spent[1], 1e-9)
+        how = f': loss {self.smooth_loss.item():.4f}, {speed:.0f} images/s' if self.batches[1] else ''
+        return f'{where}{how}, {duration(self.left())} left for the run'
 
     def left(self):
         "Seconds that the rest of the fit will take"
@@ -158,20 +170,24 @@ class ProgressLines(Callback):
 # %% ../../nbs/54_runs.train.ipynb #46226184
 def _may_write(out):
     "Raise where `out` holds anything but an interrupted run"
-    if (out/'config.json').exists(): raise FileExistsError(f'{out} holds a run already: choose another --out, or remove it')
+    if (out/'config.json').exists():
+        raise FileExistsError(f'{out} holds a run already: choose another --out, or remove it')
     if not out.is_dir() or any(out.glob('checkpoint*.pt')) or any(out.glob('labels-*.npy')): return
-    if any(not f.name.startswith('.') for f in out.iterdir()):    # a hidden file is what a killed process left half-written
+    # a hidden file is what a killed process left half-written
+    if any(not f.name.startswith('.') for f in out.iterdir()):
         raise FileExistsError(f'{out} is not empty, and holds no interrupted run: choose another --out')
 
 # %% ../../nbs/54_runs.train.ipynb #e8fe73e4
 @contextmanager
 def _alone(out, may_write=_may_write):
-    "No other process writes to `out` meanwhile; half-written files of killed ones are cleared away. Raises `FileExistsError` where one is at work"
+    """No other process writes to `out` meanwhile; half-written files of killed ones are cleared away. Raises
+    `FileExistsError` where one is at work"""
     lock = FileLock(out/'.lock')
     try: lock.acquire(timeout=0)
     except Timeout: raise FileExistsError(f'{out}: another process is at this run: choose another --out') from None
     try:
-        may_write(out)                                            # the other may have ended while the data were read here
+        # the other may have ended while the data were read here
+        may_write(out)
         for f in out.glob('.*.*.*'): f.unlink()                     # see `atomic_path`
         yield
     finally:
@@ -181,12 +197,13 @@ def _alone(out, may_write=_may_write):
 # %% ../../nbs/54_runs.train.ipynb #9345e7a7
 def train_run(
     cfg:RunConfig, # What to run
-    out, # Folder for it; must not hold another run. One that was interrupted goes on, one without all of its figures gets them
+    out, # Folder for it, without another run in it. An interrupted run goes on, figures that are missing are drawn
     faces:Faces=None, # Data already read; None: as `cfg` says
     figures:bool=True, # Draw the figures
     cbs=None, # More callbacks, such as a `LossTerm` of your own; they are no part of what `cfg` says
 )->dict|None: # The content of metrics.json; None in all but the first of several processes
-    "Train, choose the epoch on validation, score, draw and save. Raises `FileExistsError` where `out` holds a run, `ValueError` where it holds part of another"
+    """Train, choose the epoch on validation, score, draw and save. Raises `FileExistsError` where `out` holds a
+    run, `ValueError` where it holds part of another"""
     out = Path(out)
     with redirect_stdout(io.StringIO()) if rank_distrib() else nullcontext(), ExitStack() as held:
         if (out/'config.json').exists(): return None if rank_distrib() else _finish_figures(cfg, out, faces, figures)
@@ -198,15 +215,18 @@ def train_run(
         if figures: _draw(run.out, learn=run.learn)
         return res
 
-# %% ../../nbs/54_runs.train.ipynb #cd51a393
+# %% ../../nbs/54_runs.train.ipynb #fb61c07e
 def check_names(
     cfg:RunConfig, # A run
 ):
-    "Raises `ValueError` or `OSError` for a path, a list of labels, a backbone, weights or readings that are not there, before any data are read"
-    if idle := cfg.idle_readings(): raise ValueError(f'readings {", ".join(idle)}: they are of attention heads, and this run has none')
+    """Raises `ValueError` or `OSError` for a path, a list of labels, a backbone, weights or readings that are not
+    there, before any data are read"""
+    if idle := cfg.idle_readings():
+        raise ValueError(f'readings {", ".join(idle)}: they are of attention heads, and this run has none')
     for k in ('path', 'labels'):
         file = getattr(cfg, k)
-        if file and not Path(file).expanduser().exists(): raise FileNotFoundError(f'{k} {file}: there is no such {"folder" if k=="path" else "file"}')
+        if file and not Path(file).expanduser().exists():
+            raise FileNotFoundError(f'{k} {file}: there is no such {"folder" if k=="path" else "file"}')
     plan = resolve(cfg)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')                             # they come again with the network that is trained
@@ -242,7 +262,8 @@ def _claim(out, held):
 
 def _checkpoint_key(run):
     "What a checkpoint belongs to: every option but where it runs, and the images"
-    cfg = {**absolute_options(run.cfg), 'path': None, 'device': None, 'precision': pick_precision(run.cfg.precision, run.dev)}
+    cfg = {**absolute_options(run.cfg), 'path': None, 'device': None, 'precision': pick_precision(run.cfg.precision,
+        run.dev)}
     return json.dumps({**cfg, 'processes': max(1, num_distrib()), 'images': run.images})
 
 # %% ../../nbs/54_runs.train.ipynb #8d76c93e
@@ -252,15 +273,19 @@ def _learner(run, method, dls, cbs, labels=None, readings=None):
     if fit.ema: cbs = [*cbs, EMA(fit.ema)]
     if fit.accumulate>1: cbs = [*cbs, GradientAccumulation(cfg.bs*fit.accumulate//max(1, num_distrib()))]
     if not is_watched() and not rank_distrib(): cbs = [*cbs, ProgressLines()]
-    return maca_learner(dls, method=method, readings=run.plan.readings if readings is None else readings, **vars(run.plan.backbone), labels=labels,
-        precision=cfg.precision, label_smoothing=fit.label_smoothing, checkpointing=cfg.checkpointing, compile=cfg.compile, lr=fit.lr, wd=fit.wd, cbs=cbs)
+    return maca_learner(dls, method=method, readings=run.plan.readings if readings is None else readings,
+        **vars(run.plan.backbone), labels=labels,
+        precision=cfg.precision, label_smoothing=fit.label_smoothing, checkpointing=cfg.checkpointing,
+        compile=cfg.compile, lr=fit.lr, wd=fit.wd, cbs=cbs)
 
 def _run_info(run):
     "The content of config.json"
     learn,faces = run.learn,run.faces
     data = dict(faces.info, rule=faces.rule, images=run.images, counts=counts_table(faces).to_dict(), notes=faces.notes)
-    return dict(config=absolute_options(run.cfg), readings=asdict(learn.readings), labels=list(run.dls.vocab), source_size=faces.size, grey=faces.grey,
-        stats=run.dls.stats, data=data, weights=learn.model.weights_info, precision=learn.model.precision, device=str(run.dev),
+    return dict(config=absolute_options(run.cfg), readings=asdict(learn.readings), labels=list(run.dls.vocab),
+        source_size=faces.size, grey=faces.grey,
+        stats=run.dls.stats, data=data, weights=learn.model.weights_info, precision=learn.model.precision,
+        device=str(run.dev),
         processes=max(1, num_distrib()), code=code_version(), python=platform.python_version(), torch=torch.__version__)
 
 # %% ../../nbs/54_runs.train.ipynb #f965f2a7
@@ -269,7 +294,8 @@ def fit_run(run):
     with distributed(run.learn): _fit_by(run.learn, run.plan.fit)
 
 def _fit_by(learn, fit):
-    by = dict(step=partial(learn.fit_step, step=fit.step, warmup=fit.warmup or 0.), cosine=partial(learn.fit_cosine, warmup=fit.warmup),
+    by = dict(step=partial(learn.fit_step, step=fit.step, warmup=fit.warmup or 0.),
+        cosine=partial(learn.fit_cosine, warmup=fit.warmup),
         one_cycle=learn.fit_one_cycle)
     by[fit.schedule](fit.epochs, fit.lr)
 
@@ -283,7 +309,8 @@ def run_stages(run):
             method = METHODS[stage.method]
             set_seed(run.cfg.seed)
             dls = face_dls(run.faces, **vars(run.plan.batches), device=run.dev, rows=True)
-            learn = _learner(run, method, dls, [Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')], labels, method.readings)
+            learn = _learner(run, method, dls, [Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')], labels,
+                method.readings)
             with distributed(learn): _fit_by(learn, run.plan.fit)
             labels = stage.write_labels(learn, as_plain(dls.train.targets()) if labels is None else labels)
             with atomic_path(file) as tmp, open(tmp, 'wb') as f: np.save(f, as_plain(labels).cpu().numpy())
@@ -301,15 +328,18 @@ def score_finished(run):
     model.load_state_dict(load_file(run.out/WEIGHTS['best'], device=str(run.dev)))
     best,probs = score()
     flipped,flip_probs = score(flip=True)
-    res = dict(best, split='valid', best_epoch=run.log.best_epoch, last=last, flip={k: flipped[k] for k in FLIP_SCORES if k in flipped},
-        chosen_by='accuracy_deduplicated on validation: without images that also occur in train', **identity(run.info), **_cost(run),
+    res = dict(best, split='valid', best_epoch=run.log.best_epoch, last=last,
+        flip={k: flipped[k] for k in FLIP_SCORES if k in flipped},
+        chosen_by='accuracy_deduplicated on validation: without images that also occur in train', **identity(run.info),
+        **_cost(run),
         terms=[cb.name_ for cb in learn.cbs if isinstance(cb, LossTerm)])
     if run.linear is not None: res['linear_on_pixels'] = run.linear
     feats,target = get_features(learn)[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
     res['clusters'],(z,z_of) = cluster_scores(feats, target),tsne_points(feats)
     if model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads')[0])
     votes = {} if valid.votes is None else dict(votes=valid.votes)
-    return res,dict(probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target, seen=valid.df.seen_in_train.to_numpy(bool),
+    return res,dict(probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target,
+        seen=valid.df.seen_in_train.to_numpy(bool),
         tsne=z, tsne_of=z_of, **votes)
 
 def _cost(run):
@@ -322,7 +352,8 @@ def _cost(run):
 def keep_run(run, res, predictions):
     "Write what a finished run leaves, config.json last"
     out,valid = run.out,run.dls.faces.only('valid')
-    write_valid_images(out, valid.df.name, valid.df.get('pixels'))                # drawn faces are all different, and have no hashes
+    # drawn faces are all different, and have no hashes
+    write_valid_images(out, valid.df.name, valid.df.get('pixels'))
     if afc := first(cb for cb in run.learn.cbs if isinstance(cb, AFCLoss)):
         steps = pd.DataFrame(dict(step=range(len(afc.alphas)), alpha=afc.alphas))
         with atomic_path(out/'alpha_steps.csv') as tmp: steps.to_csv(tmp, index=False)
@@ -337,8 +368,9 @@ def _draw(out, **kw):
         warnings.warn(f'the run is saved, but not all of its figures could be drawn ({first_line(e)}); '
             f'the same command, or maca_net.runs.figures.draw_figures({str(out)!r}), draws them again')
 
-# %% ../../nbs/54_runs.train.ipynb #e9306c80
-_WHERE = ('path', 'labels', 'weights', 'device', 'precision')          # options that may differ between two calls for one run
+# %% ../../nbs/54_runs.train.ipynb #052db789
+# options that may differ between two calls for one run
+_WHERE = ('path', 'labels', 'weights', 'device', 'precision')
 
 def _is_of(cfg, info):
     "Whether a finished run has these options"
@@ -348,8 +380,10 @@ def _is_of(cfg, info):
     return names(was)==names(cfg) and all(getattr(was, k)==getattr(cfg, k) for k in asdict(cfg) if k not in _WHERE)
 
 def _finish_figures(cfg, out, faces, figures):
-    "The scores of a finished run, whose missing figures are drawn. Raises `FileExistsError` where the run is another, or nothing is missing"
-    if not figures or not _is_of(cfg, read_info(out/'config.json')) or not (missing := missing_figures(out)): _may_write(out)
+    """The scores of a finished run, whose missing figures are drawn. Raises `FileExistsError` where the run is
+    another, or nothing is missing"""
+    if not figures or not _is_of(cfg, read_info(out/'config.json')) or not (missing := missing_figures(out)):
+        _may_write(out)
     with _alone(out, may_write=noop):
         (out/'checkpoint.pt').unlink(missing_ok=True)
         print(f'{out} holds this run; drawing what is missing of its figures: {", ".join(missing)}', flush=True)

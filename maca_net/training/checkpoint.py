@@ -21,9 +21,11 @@ def rng_state(
 )->dict:
     "The state of all random generators that a fit on the loaders' device draws from, as tensors and plain Python"
     kind,keys,*rest = np.random.get_state()
-    return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype(np.int64)), *rest], torch=torch.get_rng_state(),
+    return dict(python=random.getstate(), numpy=[kind, torch.from_numpy(keys.astype(np.int64)), *rest],
+        torch=torch.get_rng_state(),
         cuda=torch.cuda.get_rng_state(dls.device) if _is_cuda(dls) else None,
-        mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None, loaders=[dl.rng.getstate() for dl in dls.loaders])
+        mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
+        loaders=[dl.rng.getstate() for dl in dls.loaders])
 
 # %% ../../nbs/28_training.checkpoint.ipynb #ba377a1a
 def set_rng_state(
@@ -35,18 +37,23 @@ def set_rng_state(
     kind,keys,*rest = state['numpy']
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state['torch'])
-    if state['cuda'] is not None and _is_cuda(dls): torch.cuda.set_rng_state(state['cuda'], dls.device)      # perhaps another GPU than before
+    # perhaps another GPU than before
+    if state['cuda'] is not None and _is_cuda(dls): torch.cuda.set_rng_state(state['cuda'], dls.device)
     if state['mps'] is not None and torch.backends.mps.is_available(): torch.mps.set_rng_state(state['mps'])
     for dl,s in zip(dls.loaders, state['loaders']): dl.rng.setstate(_plain_tuple(s))
 
-# %% ../../nbs/28_training.checkpoint.ipynb #02089541
+# %% ../../nbs/28_training.checkpoint.ipynb #1c6a2f76
 _ITEMS = schema.list_of(schema.anything)
 _RNG = schema.table({k: schema.anything for k in ('python', 'numpy', 'torch', 'cuda', 'mps', 'loaders')})
 STATE_RULE = schema.table(
-    dict(key=schema.text(10_000_000), epoch=schema.whole(0), n_epoch=schema.whole(1), train_iter=schema.whole(0), seconds=schema.number(0),
-        model=schema.table(), rng=_RNG, opt=schema.table(dict(state=schema.list_of(schema.table()), hypers=schema.list_of(schema.table()))),
-        recorder=schema.table(dict(values=schema.list_of(_ITEMS), lrs=_ITEMS, losses=_ITEMS, iters=_ITEMS, count=schema.whole(0), val=schema.anything)),
-        grads=schema.maybe(schema.table(dict(count=schema.whole(0), grads=_ITEMS))), callbacks=schema.table(rest=schema.table())),
+    dict(key=schema.text(10_000_000), epoch=schema.whole(0), n_epoch=schema.whole(1), train_iter=schema.whole(0),
+    seconds=schema.number(0),
+        model=schema.table(), rng=_RNG, opt=schema.table(dict(state=schema.list_of(schema.table()),
+        hypers=schema.list_of(schema.table()))),
+        recorder=schema.table(dict(values=schema.list_of(_ITEMS), lrs=_ITEMS, losses=_ITEMS, iters=_ITEMS,
+        count=schema.whole(0), val=schema.anything)),
+        grads=schema.maybe(schema.table(dict(count=schema.whole(0), grads=_ITEMS))),
+        callbacks=schema.table(rest=schema.table())),
     dict(part=schema.maybe(schema.table(dict(batch=schema.whole(1), pct_train=schema.number(0), rng=_RNG)))))
 
 def read_checkpoint(
@@ -60,8 +67,10 @@ def read_checkpoint(
     except Exception as e: raise ValueError(f'{file} is damaged ({why_unread(e)}): {again}') from None
     try: schema.check_content(s, STATE_RULE, file)
     except ValueError as e: raise ValueError(f'{e}: {again}') from None
-    if s['key']!=key: raise ValueError(f'{file} is of a run with other options{_differing(s["key"], key)}: choose another folder; {again}')
-    if s['n_epoch']!=n_epoch or s['epoch']>n_epoch: raise ValueError(f"{file} is of a fit of {s['n_epoch']} epochs, not {n_epoch}")
+    if s['key']!=key: raise ValueError(f'{file} is of a run with other options{_differing(s["key"], key)}: choose '
+        f'another folder; {again}')
+    if s['n_epoch']!=n_epoch or s['epoch']>n_epoch:
+        raise ValueError(f"{file} is of a fit of {s['n_epoch']} epochs, not {n_epoch}")
     return s
 
 # %% ../../nbs/28_training.checkpoint.ipynb #7bb788dc
@@ -81,16 +90,19 @@ def _plain_number(o): return o.item() if isinstance(o, (np.generic, Tensor)) and
 
 def _opt_state(opt):
     params = opt.all_params().itemgot(0)
-    return dict(state=[dict(opt.state[p]) for p in params], hypers=[{k: _plain_number(v) for k,v in h.items()} for h in opt.hypers])
+    return dict(state=[dict(opt.state[p]) for p in params], hypers=[{k: _plain_number(v) for k,v in h.items()}
+        for h in opt.hypers])
 
 def _recorder_state(rec):
     return dict(values=[[_plain_number(v) for v in row] for row in rec.values], lrs=[_plain_number(o) for o in rec.lrs],
-        losses=[_bare(o) for o in rec.losses], iters=list(rec.iters), count=rec.smooth_loss.count, val=_bare(rec.smooth_loss.val))
+        losses=[_bare(o) for o in rec.losses], iters=list(rec.iters), count=rec.smooth_loss.count,
+        val=_bare(rec.smooth_loss.val))
 
-# %% ../../nbs/28_training.checkpoint.ipynb #0932978a
+# %% ../../nbs/28_training.checkpoint.ipynb #fe53dab2
 def _kept_attrs(cb):
     "What a callback remembers: the names of its attributes"
-    return (*getattr(cb, 'state_attrs', ()), *(('total', 'count') if isinstance(cb, LossTerm) else ()), *getattr(cb, 'epoch_attrs', ()))
+    return (*getattr(cb, 'state_attrs', ()), *(('total', 'count') if isinstance(cb, LossTerm) else ()),
+        *getattr(cb, 'epoch_attrs', ()))
 
 def _with_names(cbs):
     "Pairs of a name and a callback: the name of its class, and a number where there are several of that class"
@@ -101,7 +113,8 @@ def _with_names(cbs):
         seen[n] += 1
 
 def _callback_state(cbs):
-    return {n: {k: _bare(getattr(cb, k)) for k in _kept_attrs(cb) if hasattr(cb, k)} for n,cb in _with_names(cbs) if _kept_attrs(cb)}
+    return {n: {k: _bare(getattr(cb, k)) for k in _kept_attrs(cb) if hasattr(cb, k)} for n,cb in _with_names(cbs)
+        if _kept_attrs(cb)}
 
 def _set_callback_state(cbs, state, device):
     for n,cb in _with_names(cbs):
@@ -109,11 +122,12 @@ def _set_callback_state(cbs, state, device):
 
 # %% ../../nbs/28_training.checkpoint.ipynb #40ce3e55
 class Checkpoint(Callback):
-    "Writes `file` before each epoch, after the last, and every `minutes` of training; a fit that finds the file goes on there. Errors: see `read_checkpoint`"
+    """Writes `file` before each epoch, after the last, and every `minutes` of training; a fit that finds the file
+    goes on there. Errors: see `read_checkpoint`"""
     order,remove_on_fetch = -10,True
     def __init__(self,
         file, # Where the state stands; the fit's owner removes it in the end
-        key:str='', # What the fit is; a file with another key is refused. Of options in JSON those that differ are named
+        key:str='', # What the fit is, such as its options in JSON; a file with another key is refused
         minutes:float=10., # Between two writings in the middle of an epoch
         clock=time.monotonic, # Seconds
     ): self.file,self.key,self.minutes,self.clock,self.saved,self.seconds = Path(file),key,minutes,clock,None,0.
@@ -139,11 +153,13 @@ class Checkpoint(Callback):
     def _skip_epoch(self, s):
         rec = self.recorder
         rec.log,rec.start_epoch = L(self.epoch, *s['recorder']['values'][self.epoch]),time.time()
-        if hasattr(self.learn, 'progress'): self.learn.progress.before_epoch()          # the bar starts with the first epoch
+        # the bar starts with the first epoch
+        if hasattr(self.learn, 'progress'): self.learn.progress.before_epoch()
         raise CancelEpochException
 
     def after_fit(self):                                          # before all others: they may put away what is saved
-        if not is_kept_fit(self.learn) or len(self.recorder.values)<self.n_epoch: return       # a cancelled fit stands in an epoch
+        # a cancelled fit stands in an epoch
+        if not is_kept_fit(self.learn) or len(self.recorder.values)<self.n_epoch: return
         if self.saved is not None: return self._go_on()           # nothing was left to do
         self.save()
 
@@ -151,10 +167,11 @@ class Checkpoint(Callback):
         "Seconds of fitting, those before the interruption included"
         return self.seconds + time.time()-self.t0
 
-# %% ../../nbs/28_training.checkpoint.ipynb #dfcbfb35
+# %% ../../nbs/28_training.checkpoint.ipynb #b16493c0
 @patch
 def _all_batches(self:Checkpoint):
-    "fastai's `all_batches` for the training batches of an epoch: from the batch where the file stands, and with a look at the clock"
+    """fastai's `all_batches` for the training batches of an epoch: from the batch where the file stands, and with
+    a look at the clock"""
     learn = self.learn
     learn.__dict__.pop('all_batches', None)                       # validation has its own
     learn.n_iter = len(learn.dl)
@@ -171,7 +188,8 @@ def _all_batches(self:Checkpoint):
 def _go_on(self:Checkpoint):
     "Stand where the file stands, at the beginning of its epoch"
     s,rec = self.saved,self.recorder
-    rec.lrs,rec.losses,rec.iters,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k] for k in ('lrs', 'losses', 'iters', 'count', 'val'))
+    rec.lrs,rec.losses,rec.iters,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k]
+        for k in ('lrs', 'losses', 'iters', 'count', 'val'))
     self.learn.train_iter,self.seconds,self.saved = s['train_iter'],s['seconds'],None
     self.part = s if s.get('part') else None
     self._load_grads(s)
@@ -187,14 +205,15 @@ def _enter_epoch(self:Checkpoint):
     self.learn.pct_train = s['part']['pct_train']
     set_rng_state(self.dls, s['part']['rng'])
 
-# %% ../../nbs/28_training.checkpoint.ipynb #aabdc602
+# %% ../../nbs/28_training.checkpoint.ipynb #9903d71d
 @patch
 def _load_weights(self:Checkpoint, s):
     "Weights, and what the optimizer knows of them. Raises `ValueError` where they are of another network"
     params = self.opt.all_params().itemgot(0)
     try: get_model(self.model).load_state_dict(s['model'])
     except RuntimeError as e: raise ValueError(f'{self.file} is of another network ({first_line(e)})') from None
-    for p,o in zip(params, s['opt']['state']): self.opt.state[p] = {k: v.to(p.device) if torch.is_tensor(v) else v for k,v in o.items()}
+    for p,o in zip(params, s['opt']['state']):
+        self.opt.state[p] = {k: v.to(p.device) if torch.is_tensor(v) else v for k,v in o.items()}
     self.opt.hypers = L(dict(h) for h in s['opt']['hypers'])
 
 @patch
@@ -202,8 +221,9 @@ def _load_grads(self:Checkpoint, s):
     "Gradients of batches that wait for a step, and the scale of half precision"
     if s['grads']:
         self._accumulation().count = s['grads']['count']
-        for p,g in zip(self.opt.all_params().itemgot(0), s['grads']['grads']): p.grad = None if g is None else g.to(p.device)
-    if s['scaler']: self.learn.scaler.load_state_dict(s['scaler'])
+        for p,g in zip(self.opt.all_params().itemgot(0), s['grads']['grads']):
+            p.grad = None if g is None else g.to(p.device)
+    if s.get('scaler'): self.learn.scaler.load_state_dict(s['scaler'])
 
 @patch
 def _accumulation(self:Checkpoint): return first(cb for cb in self.learn.cbs if isinstance(cb, GradientAccumulation))
@@ -216,11 +236,16 @@ def save(self:Checkpoint,
     self.written = self.clock()
     if rank_distrib(): return                                     # of several processes one writes
     rec,acc = self.recorder,self._accumulation()
-    grads = dict(count=acc.count, grads=[p.grad for p in self.opt.all_params().itemgot(0)]) if acc and acc.count else None
+    grads = dict(count=acc.count,
+        grads=[p.grad for p in self.opt.all_params().itemgot(0)]) if acc and acc.count else None
     part = dict(batch=batch, pct_train=float(self.learn.pct_train), rng=rng_state(self.dls)) if batch else None
-    state = dict(key=self.key, epoch=len(rec.values), n_epoch=self.n_epoch, train_iter=self.learn.train_iter, seconds=self.elapsed(), part=part,
-        model=get_model(self.model).state_dict(), rng=self.rng if batch else rng_state(self.dls), opt=_opt_state(self.opt), recorder=_recorder_state(rec), grads=grads,
-        scaler=getattr(self.learn, 'scaler', None) and self.learn.scaler.state_dict(), callbacks=_callback_state(self.learn.cbs))
+    state = dict(key=self.key, epoch=len(rec.values), n_epoch=self.n_epoch, train_iter=self.learn.train_iter,
+        seconds=self.elapsed(), part=part,
+        model=get_model(self.model).state_dict(), rng=self.rng if batch else rng_state(self.dls),
+        opt=_opt_state(self.opt), recorder=_recorder_state(rec), grads=grads,
+        scaler=getattr(self.learn, 'scaler', None) and self.learn.scaler.state_dict(),
+        callbacks=_callback_state(self.learn.cbs))
     try:
         with atomic_path(self.file) as tmp: torch.save(state, tmp)
-    except RuntimeError as e: raise OSError(f'{self.file} cannot be written ({first_line(e)}): is the disk full?') from e
+    except RuntimeError as e:
+        raise OSError(f'{self.file} cannot be written ({first_line(e)}): is the disk full?') from e

@@ -69,8 +69,8 @@ def drop(self:LabelTable, rows):
 
 # %% ../../nbs/25_training.labels.ipynb #091c59b5
 class Views(Callback):
-    "Hands the network further views of each training batch: `views` takes a batch and gives a tuple of batches"
+    "Hands the network views of each training batch: `views` takes a batch and gives a tuple, the main view first"
     order = -7
     def __init__(self, views): self.views = views
     def before_batch(self):
-        if self.training: self.learn.xb = (self.xb[0], *self.views(self.xb[0]))
+        if self.training: self.learn.xb = tuple(self.views(self.xb[0]))

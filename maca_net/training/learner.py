@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TorchSGD', 'TrimMemory', 'maca_splitter', 'ForeachSGD', 'build_network', 'set_precision', 'method_callbacks',
-           'maca_learner']
+           'ValidCrossEntropy', 'maca_learner']
 
 # %% ../../nbs/27_training.learner.ipynb #c6ed6b80
 from fastai.vision.all import *
@@ -38,7 +38,7 @@ def maca_splitter(model):
     ids = {id(p) for p in body}
     return [body, [p for p in model.parameters() if id(p) not in ids]]
 
-# %% ../../nbs/27_training.learner.ipynb #7faba466
+# %% ../../nbs/27_training.learner.ipynb #2ae1a349
 class ForeachSGD(Optimizer):
     "fastai's `SGD(decouple_wd=False)` to the last bit, by whole lists of parameters"
     def __init__(self, params, lr, mom=.9, wd=0.):
@@ -70,14 +70,16 @@ def build_network(
     method='maca', # Name of a method, or a `Method`
     arch:str='resnet34', # Backbone, see `create_backbone`
     readings=None, # Those of the method with changes, see `get_readings`; None: as the method has them
-    weights=None, # Start of the backbone: None, 'imagenet', a torchvision weight name, or a checkpoint file
+    weights=None, # Start of the backbone: None, a name such as 'imagenet', or a checkpoint file; see `load_backbone`
     stem:str='imagenet', # See `create_backbone`
     last_stride:int=2, # See `create_backbone`
 ):
     "The network of a method round a backbone"
     method = METHODS[method] if isinstance(method, str) else method
-    net = method.net(n_out, create_backbone(arch, stem, last_stride), method.readings if readings is None else readings)
-    if weights is not None: net.weights_info = load_backbone(net, weights)
+    backbone = create_backbone(arch, stem, last_stride)
+    info = None if weights is None else load_backbone(backbone, weights)    # before a method copies or changes parts of it
+    net = method.net(n_out, backbone, method.readings if readings is None else readings)
+    net.weights_info = info
     return net
 
 # %% ../../nbs/27_training.learner.ipynb #2b4a0d9c
@@ -98,7 +100,15 @@ def method_callbacks(
 )->list:
     "Everything that a method adds to a `Learner`"
     views,table = [Views(method.views)] if method.views else [],[LabelTable(labels)] if method.rows else []
-    return [CELogger(), *method.terms(readings), *method.cbs(readings), *views, *table]
+    terms = method.terms(readings)
+    ce = [] if any(t.replaces_ce for t in terms) else [CELogger()]
+    return [*ce, *terms, *method.cbs(readings), *views, *table]
+
+# %% ../../nbs/27_training.learner.ipynb #2d4c8d8a
+class ValidCrossEntropy(CrossEntropyLossFlat):
+    "Cross-entropy in validation; 0 where gradients are taken, for a term with `replaces_ce` stands in its place"
+    def __call__(self, inp, targ, **kwargs):
+        return inp.sum()*0 if inp.requires_grad else super().__call__(inp, targ, **kwargs)
 
 # %% ../../nbs/27_training.learner.ipynb #a87925c5
 def maca_learner(
@@ -132,11 +142,12 @@ def maca_learner(
     if checkpointing: _set_checkpointing(net)
     if compile: net.compile()
     scaling = [MixedPrecision()] if net.precision=='fp16' else []
-    learn = Learner(dls, net, loss_func or _cross_entropy(dls, label_smoothing), opt_func=opt_func,
+    added = method_callbacks(method, readings, labels)
+    learn = Learner(dls, net, _loss_func(dls, loss_func, label_smoothing, added+list(L(cbs))), opt_func=opt_func,
         splitter=maca_splitter,
         lr=lr, wd=wd, wd_bn_bias=True,
         metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(deduplicated=True), ValidCE())+L(metrics),
-        cbs=L(ModelOutputs(), TrimMemory(), *method_callbacks(method, readings, labels))+L(cbs)+scaling, **kwargs)
+        cbs=L(ModelOutputs(), TrimMemory(), *added)+L(cbs)+scaling, **kwargs)
     learn.method,learn.readings = method,readings
     _warn_of_small_map(net, getattr(dls, 'size', None))
     return learn
@@ -147,10 +158,15 @@ def _set_checkpointing(net):
         raise ValueError(f'checkpointing is for ResNets, not for {net.backbone.arch}')
     net.backbone.checkpointing = True
 
-def _cross_entropy(dls, label_smoothing):
+def _loss_func(dls, given, label_smoothing, cbs):
+    "What terms are added to: what was given, else cross-entropy; nothing where a term stands in its place"
+    own = [cb.name_ for cb in cbs if getattr(cb, 'replaces_ce', False)]
+    if given is not None and own: raise ValueError(f'loss_func: the term {own[0]} stands in place of one already')
+    if given is not None: return given
     weight = getattr(dls, 'class_weights', None)
     # a fit moves it to where the loaders are
-    return CrossEntropyLossFlat(flatten=False, label_smoothing=label_smoothing, weight=weight)
+    cross_entropy = ValidCrossEntropy if own else CrossEntropyLossFlat
+    return cross_entropy(flatten=False, label_smoothing=label_smoothing, weight=weight)
 
 def _warn_of_small_map(net, size):
     "Warn where the heads, which choose between the positions of the last map, have few to choose from"
@@ -161,7 +177,7 @@ def _warn_of_small_map(net, size):
     warnings.warn(f'the last map is {side}x{side} at {size} px: the heads have little to choose from; '
                   'consider last_stride=1 or a stem of less stride')
 
-# %% ../../nbs/27_training.learner.ipynb #2c7fb435
+# %% ../../nbs/27_training.learner.ipynb #979dc4c0
 def _answers(interp):
     "True and decided class of each face, n numbers each"
     _,targs,decoded = interp.learn.get_preds(dl=interp.dl, with_decoded=True, act=interp.act)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ModelOutputs', 'device_of', 'is_fitting', 'is_trial', 'is_kept_fit', 'FitCallback', 'FitColumns', 'LossTerm',
-           'CELogger', 'class_shares', 'class_means', 'WenRule', 'AFCLoss', 'MILoss', 'GateSpread']
+           'CELogger', 'loss_again', 'class_shares', 'class_means', 'WenRule', 'AFCLoss', 'MILoss', 'GateSpread']
 
 # %% ../../nbs/24_training.terms.ipynb #0beb5c83
 from functools import wraps
@@ -91,6 +91,7 @@ class FitColumns(FitCallback):
 class LossTerm(FitColumns):
     "Adds `weight * term()` to the loss while training, and its mean over the epoch to the columns"
     order,name_,total,count = 2,'term',0.,0
+    replaces_ce = False                                       # whether the term stands in place of cross-entropy
     def __init__(self, weight=1.): self.weight = weight
     def term(self): raise NotImplementedError
     def columns(self): return [(self.name_, self.mean)]
@@ -124,6 +125,13 @@ class CELogger(LossTerm):
     order,name_ = 1,'ce'
     def after_loss(self):
         if self.training and len(self.yb): self.add_up(self.loss_grad)
+
+# %% ../../nbs/24_training.terms.ipynb #828829f0
+def loss_again(learn):
+    "The loss of the batch that is trained on, at the weights of now: a forward pass, the loss function and every term"
+    learn.outputs = learn.model(*learn.xb)
+    terms = [cb for cb in learn.cbs if isinstance(cb, LossTerm) and not isinstance(cb, CELogger)]
+    return learn.loss_func(learn.outputs['logits'], *learn.yb) + sum(cb.weight*cb.term() for cb in terms)
 
 # %% ../../nbs/24_training.terms.ipynb #4b325796
 def class_shares(
