@@ -1,5 +1,5 @@
 "Commands parse before they import: a fresh process for each"
-import os, re, subprocess, sys, time
+import re, subprocess, sys, time
 import pytest
 
 COMMANDS = dict(maca_train='train', maca_eval='evaluate', maca_export='export')

@@ -1,5 +1,5 @@
 "The lab from outside: stopped or killed and gone on with, reports on a store with some runs missing."
-import json, os, re, signal, subprocess, sys, time
+import os, re, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pytest
 from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config

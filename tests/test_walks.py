@@ -21,7 +21,8 @@ def folder(tmp_path_factory):
         if name and name[1].endswith('.py'): (d/name[1]).write_text(code)
         elif name:
             cell = dict(cell_type='code', id='a', execution_count=None, metadata={}, outputs=[], source=code)
-            nb = dict(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')), nbformat=4, nbformat_minor=5)
+            kernel = dict(name='python3', display_name='python3', language='python')
+            nb = dict(cells=[cell], metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5)
             (d/'reports').mkdir()
             (d/'reports'/name[1]).write_text(json.dumps(nb))
     images,df = synth_faces(96, size=48, seed=3)
@@ -30,7 +31,8 @@ def folder(tmp_path_factory):
     return d
 
 def run(folder, *args):
-    env = {**os.environ, 'MPLBACKEND': 'Agg', 'MACA_PLUGINS': PLUGINS, 'PYTHONPATH': os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])}
+    path = os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])
+    env = {**os.environ, 'MPLBACKEND': 'Agg', 'MACA_PLUGINS': PLUGINS, 'PYTHONPATH': path}
     r = subprocess.run(list(map(str, args)), capture_output=True, text=True, cwd=folder, env=env)
     assert r.returncode==0, r.stdout + r.stderr
     return r
@@ -39,7 +41,8 @@ def shell(folder, which):
     "The commands of the page that hold a word, as written there"
     lines = [l for b in blocks('bash') for l in b.splitlines() if re.search(which, l)]
     assert lines, f'CONTRIBUTING.md has no command with {which}'
-    return [run(folder, BIN/l.split()[0], *l.split()[1:], *(['--device', 'cpu'] if l.split()[0] in ('maca_train', 'maca_eval') else [])) for l in lines]
+    def on_cpu(command): return ['--device', 'cpu'] if command in ('maca_train', 'maca_eval') else []
+    return [run(folder, BIN/command, *opts, *on_cpu(command)) for command,*opts in map(str.split, lines)]
 
 def test_loss_term(folder):
     "Walk 1: the term trains, is a column, and is drawn"
@@ -72,7 +75,8 @@ def test_method_predicts_and_has_a_page(folder, method_run):
     r = run(folder, BIN/'maca_predict', 'scene.png', '--model', method_run, '--json', '--device', 'cpu')
     found, = json.loads(r.stdout)
     assert len(found['faces'])==2 and all(abs(sum(f['probabilities'].values())-1)<1e-3 for f in found['faces'])
-    run(folder, sys.executable, '-W', 'ignore', '-c', f"from maca_net.deploy.app import build_app\nassert build_app({str(method_run)!r}, 'cpu')")
+    page = f"from maca_net.deploy.app import build_app\nassert build_app({str(method_run)!r}, 'cpu')"
+    run(folder, sys.executable, '-W', 'ignore', '-c', page)
 
 def test_method_is_listed(folder):
     assert 'two_pools' in run(folder, BIN/'maca_train', '--help').stdout
@@ -82,8 +86,8 @@ def test_data_set(folder):
     shell(folder, 'maca_train --data colour_files')
     info = json.loads((folder/'runs'/'colour_files'/'config.json').read_text())
     assert info['config']['data']=='colour_files' and len(info['labels'])==8
-    card = run(folder, sys.executable, '-W', 'ignore', '-c', "from maca_net.deploy.hub import *\nprint(HubRun.from_run('runs/colour_files', 'cpu').generate_model_card())")
-    assert 'Drawn faces, for a test.' in card.stdout
+    code = "from maca_net.deploy.hub import *\nprint(HubRun.from_run('runs/colour_files', 'cpu').generate_model_card())"
+    assert 'Drawn faces, for a test.' in run(folder, sys.executable, '-W', 'ignore', '-c', code).stdout
 
 def test_report(folder):
     "Walk 4: an experiment with the method is run, stored with the term's column, and reported"

@@ -37,7 +37,7 @@ def to_onnx(
     meta:dict, # See `metadata`
 ):
     "ONNX with a free batch size; `meta` by `set_props`"
-    with needs('export', 'onnx', 'onnxscript'): import onnx, onnxscript
+    with needs('export', 'onnx', 'onnxscript'): import onnx, onnxscript      # noqa: F401
     size = meta['size']
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')

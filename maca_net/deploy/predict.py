@@ -265,7 +265,7 @@ def predict(self:Predictor,
     if attention or gradcam: self._needs_run('attention and gradcam')
     if attention and not self.n_heads: raise ValueError('attention: this model has no attention heads')
     if gradcam:
-        with needs('predict', 'grad-cam'): import pytorch_grad_cam
+        with needs('predict', 'grad-cam'): import pytorch_grad_cam      # noqa: F401
     images,single = _many(images)
     with self._lock: out = Predictions(self._locate(o, detect) for o in images)
     with self._lock: self._classify([f for p in out for f in p.faces], attention, gradcam)

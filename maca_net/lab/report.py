@@ -66,7 +66,7 @@ def make_report(
     if not (store/'rows').is_dir(): raise ValueError(f'{store} is no store: it has no folder rows')
     out = Path(out or store/'report').expanduser().resolve()
     reports = report_notebooks(notebooks)
-    with needs('report', 'nbconvert', 'ipykernel'): import nbconvert, ipykernel
+    with needs('report', 'nbconvert', 'ipykernel'): import ipykernel, nbconvert      # noqa: F401
     env = {**os.environ, 'MACA_STORE': str(store), 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}
     for nb in reports:
         command = [sys.executable, '-m', 'nbconvert', '--to', 'html', '--execute', '--no-input', '--output-dir',

@@ -7,7 +7,7 @@ __all__ = ['MAX_JSON', 'MAX_ARRAYS', 'read_row', 'read_arrays', 'read_prediction
            'read_study']
 
 # %% ../../nbs/61_lab.store.ipynb #1bd154cc
-import json, math, re, shutil, zipfile, zlib
+import math, re, shutil, zipfile, zlib
 from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np, pandas as pd

@@ -8,7 +8,7 @@ __all__ = ['pixel_baseline', 'RunLog', 'save_weights', 'ProgressLines', 'train_r
 
 # %% ../../nbs/54_runs.train.ipynb #00aad4c5
 import platform
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from contextlib import ExitStack, contextmanager, redirect_stdout, nullcontext, suppress
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
