@@ -118,6 +118,7 @@ for _name,_about,_cells in (
     ('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', _map_sizes()),
     ('sizes', 'What a larger image gives recommended, what it costs, and what the batch norm on its logits adds',
         _sizes()),
+    ('headline', 'MACA-Net against the baseline, and nothing else', {'baseline': _BASELINE, 'MACA-Net': _MACA}),
     ('table2', 'Table 2, as far as its methods are here: the baseline, DAN, MACA-Net, and what we recommend', {
         'baseline': _BASELINE, 'DAN': dict(method='dan'), 'MACA-Net': _MACA,
         'recommended': dict(method='recommended')}),

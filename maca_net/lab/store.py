@@ -90,12 +90,13 @@ _SHAPES = dict(names='n', target='n', probs='nk', last_probs='nk', flip_probs='n
 _DTYPES = dict(names='U', target='iu', seen='b', tsne_of='iu')            # others are of floats
 
 def read_predictions(
-    f:Path, # predictions/KEY.npz or test/KEY.npz of a store
+    f:Path, # KEY.npz in the folder predictions, test, argmax or blind of a store
 )->dict: # Name -> array
     "Predictions of n images and k classes, t-SNE of m images. Raises `ValueError` for arrays that do not fit together"
     p = read_arrays(f)
     def damaged(why): return ValueError(f'{f} is damaged ({why}): remove it')
-    if missing := [k for k in ('names', 'target', 'probs') if k not in p]:
+    wanted = ('names', 'probs') if f.parent.name=='blind' else ('names', 'target', 'probs')
+    if missing := [k for k in wanted if k not in p]:
         raise damaged(f'without {", ".join(missing)}')
     lengths = {'2': 2}
     for k,axes in _SHAPES.items():
@@ -255,7 +256,8 @@ def _missing_files(store, others, holders):
     studies = [f for o in others for f in _files(o.path/'studies', 'json')]
     copies = {f'studies/{f.name}': f for f in studies if not (store.path/'studies'/f.name).exists()}
     for k,have in holders.items():
-        for names in ([f'predictions/{k}.npz'], [f'test/{k}.npz', f'test/{k}.json'], [f'rows/{k}.json']):
+        tested = [f'test/{k}.npz', f'test/{k}.json']
+        for names in ([f'predictions/{k}.npz'], [f'argmax/{k}.npz'], [f'blind/{k}.npz'], tested, [f'rows/{k}.json']):
             src = first(o for o in have if all((o.path/n).is_file() for n in names))
             if src and src is not store: copies.update({n: src.path/n for n in names})
     return copies
