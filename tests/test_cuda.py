@@ -1,12 +1,15 @@
 "On a GPU, where there is one: training, stopping and going on, plots and predictions of a network that moves there"
 import gc, os, subprocess, sys
+from functools import partial
 from pathlib import Path
 import numpy as np, pytest, torch
 os.environ.setdefault('MPLBACKEND', 'Agg')
 import matplotlib.pyplot as plt
 from fastai.callback.core import Callback
-from maca_net.all import (MACANet, Checkpoint, Predictor, RunConfig, Store, eval_dl, export_run, face_dls, load_run,
-    maca_learner, plot_attention, plot_tsne, predict_probs, read_synth, set_seed, train_run)
+from fastai.optimizer import SGD
+from maca_net.all import (MACANet, Checkpoint, ForeachSGD, GraphedModel, Predictor, RunConfig, Store, eval_dl,
+    export_run, face_dls, load_run, maca_learner, plot_attention, plot_tsne, predict_probs, read_synth, set_seed,
+    train_run)
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
 CFG = dict(arch='resnet18', size=48, last_stride=1, epochs=2, bs=32, lr=.02, schedule='cosine', n_faces=256,
@@ -69,6 +72,48 @@ def test_stopped_and_gone_on_with(faces, tmp_path, method, kw):
         (a,va),(b,vb) = ends
         assert (a-b).norm()/a.norm()<1e-2 and np.allclose(va, vb, rtol=.05), ((a-b).norm()/a.norm(), va, vb)
     finally: torch.backends.cudnn.deterministic = False
+
+class Watch(Callback):
+    "The loss of each training batch, and whether there were graphs"
+    order = 60
+    def __init__(self): self.seen,self.graphed = [],False
+    def after_batch(self):
+        if not self.training: return
+        self.seen.append(self.loss.item())
+        self.graphed = 'forward' in vars(self.learn.model)
+
+def watched_fit(faces, method, graphs, monkeypatch, **kw):
+    "Losses of two epochs, by graphs or not, and how often each batch norm was counted"
+    monkeypatch.setattr(GraphedModel, 'enabled', graphs)
+    l,w = learner(faces, method, **kw),Watch()
+    with l.no_bar(), l.no_logging(): l.fit(2, cbs=w)
+    assert w.graphed==graphs and 'forward' not in vars(l.model)
+    return w.seen,[b.item() for n,b in l.model.named_buffers() if n.endswith('num_batches_tracked')],l
+
+@pytest.mark.parametrize('method', ['baseline', 'maca'])
+def test_graphs_change_nothing(faces, method, monkeypatch):
+    "The two passes as graphs, and kernel by kernel: the same losses, and what is counted is counted once"
+    (a,n,l),(b,m,_) = (watched_fit(faces, method, on, monkeypatch) for on in (True, False))
+    assert isinstance(l.opt, ForeachSGD)
+    assert np.allclose(a[:4], b[:4], rtol=.02) and np.allclose(a, b, rtol=.2), (a, b)
+    assert n==m
+
+def test_graphs_with_an_optimizer_that_fills_gradients(faces, monkeypatch):
+    "fastai's own SGD keeps the gradients of a step, which a graph would write over"
+    sgd = partial(SGD, mom=.9, decouple_wd=False)
+    (a,*_),(b,*_) = (watched_fit(faces, 'maca', on, monkeypatch, opt_func=sgd) for on in (True, False))
+    assert np.allclose(a[:4], b[:4], rtol=.02) and np.allclose(a, b, rtol=.2), (a, b)
+
+def test_stopped_in_the_middle_of_an_epoch(faces, tmp_path):
+    "Losses and alphas of both processes are whole"
+    for die in ([Kill(1)], []):
+        l = learner(faces, cbs=[Checkpoint(tmp_path/'c.pt', minutes=0), *die])
+        try:
+            with l.no_bar(), l.no_logging(): l.fit(2)
+        except KilledError: assert die
+    steps = 2*len(l.dls.train)
+    assert len(l.recorder.losses)==len(l.afc_loss.alphas)==steps
+    assert {o.device.type for o in l.recorder.losses}=={'cpu'} and all(isinstance(o, float) for o in l.afc_loss.alphas)
 
 def test_before_the_first_fit(faces):
     "The network is still on the CPU then, the loaders are not"

@@ -59,6 +59,7 @@ class FaceAugment(RandTransform):
     def encodes(self, x:TensorImage):
         x = x.as_subclass(torch.Tensor).clone()
         n,dev = len(x),x.device
+        if dev.type=='cuda': return TensorImage(self.whole(x))
         f = _chance(n, self.flip, dev)
         x[f] = x[f].flip(-1)
         w = _chance(n, self.p_warp, dev)
@@ -66,6 +67,13 @@ class FaceAugment(RandTransform):
             g = F.affine_grid(self.theta(int(w.sum()), dev), [int(w.sum()), *x.shape[1:]], align_corners=False)
             x[w] = F.grid_sample(x[w], g.to(x.dtype), padding_mode='zeros', align_corners=False)
         return TensorImage(x)
+    def whole(self, x):
+        "As `encodes`, with all faces computed, then chosen: to count some first, the program would wait for the GPU"
+        n,dev = len(x),x.device
+        x = torch.where(_chance(n, self.flip, dev)[:,None,None,None], x.flip(-1), x)
+        g = F.affine_grid(self.theta(n, dev), list(x.shape), align_corners=False).to(x.dtype)
+        moved = F.grid_sample(x, g, padding_mode='zeros', align_corners=False)
+        return torch.where(_chance(n, self.p_warp, dev)[:,None,None,None], moved, x)
 
 # %% ../../nbs/12_data.loaders.ipynb #739527ed
 class FaceLight(RandTransform):
@@ -147,6 +155,18 @@ class FaceReader:
             Image.Resampling.BILINEAR)).convert('RGB'))
     def __getstate__(self): return dict(self.__dict__, faces=None)
 
+# %% ../../nbs/12_data.loaders.ipynb #gpu12f
+def _channels_first(x):
+    "A batch of images as they lie in memory, B x h x w or B x h x w x 3 -> B x C x h x w"
+    return TensorImage(x[:,None] if x.ndim==3 else x.permute(0,3,1,2))
+
+def _gpu_batches(images, targs, order, bs, drop_last):
+    "Images, targets and numbers of each batch, cut out on the GPU. The order of the epoch goes there in one piece"
+    order = torch.tensor(order, dtype=torch.long).to(images.device)
+    for i in range(0, len(order)//bs*bs if drop_last else len(order), bs):
+        b = order[i:i+bs]
+        yield _channels_first(images[b]),targs[b],b
+
 # %% ../../nbs/12_data.loaders.ipynb #f06c79a5
 def _read_all(reader, df):
     "Every image of `df` once, n x h x w x 3"
@@ -159,11 +179,12 @@ class FaceDL(TfmdDL):
     memory = None        # (images, positions of this data set's items, targets)
     weights = None       # of each item, for balanced sampling
     rows = False         # whether a batch ends with the numbers of its items
+    uploaded = None      # (`memory`, its items' images and targets on the GPU)
 
     def new(self, dataset=None, cls=None, **kwargs):
         res = super().new(dataset, cls, **kwargs)
         if (dataset is None or dataset is self.dataset) and isinstance(res, FaceDL):
-            res.memory,res.weights,res.rows = self.memory,self.weights,self.rows
+            res.memory,res.weights,res.rows,res.uploaded = self.memory,self.weights,self.rows,self.uploaded
         return res
 
     def get_idxs(self):
@@ -176,11 +197,25 @@ class FaceDL(TfmdDL):
 
     def create_batches(self, samps):
         if self.memory is None: yield from super().create_batches(samps); return
+        if (there := self.on_gpu()) is not None:
+            for x,y,b in _gpu_batches(*there, list(samps), self.bs, self.drop_last):
+                yield (x, y, *([b] if self.rows else []))
+            return
         images,pos,targs = self.memory
         for b in chunked(samps, self.bs, self.drop_last):
             b = torch.as_tensor(b)
             x = torch.from_numpy(images[pos[b.numpy()]])
-            yield (TensorImage(x[:,None] if x.ndim==3 else x.permute(0,3,1,2)), targs[b], *([b] if self.rows else []))
+            yield (_channels_first(x), targs[b], *([b] if self.rows else []))
+
+    def on_gpu(self):
+        "Images and targets on the loader's GPU, moved there once; None elsewhere, with workers, and for more than 2 GB"
+        images,pos,targs = self.memory
+        if self.device is None or self.device.type!='cuda' or self.fake_l.num_workers: return None
+        if len(pos)*images[:1].nbytes>2e9: return None
+        if self.uploaded is None or self.uploaded[0] is not self.memory:
+            there = torch.from_numpy(images[pos]).to(self.device),targs.to(self.device)
+            self.uploaded = (self.memory, there)
+        return self.uploaded[1]
 
     def decode(self, b): return super().decode(b[:2])
 

@@ -43,14 +43,19 @@ def set_rng_state(
     for dl,s in zip(dls.loaders, state['loaders']): dl.rng.setstate(_plain_tuple(s))
 
 # %% ../../nbs/28_training.checkpoint.ipynb #1c6a2f76
+def _number_row(value, where):
+    "The rule for one tensor of numbers, n"
+    if not (torch.is_tensor(value) and value.ndim==1): raise ValueError(f'{where} is no row of numbers')
+
 _ITEMS = schema.list_of(schema.anything)
+_LOSSES = schema.any_of(_ITEMS, _number_row)              # a list in files of earlier versions
 _RNG = schema.table({k: schema.anything for k in ('python', 'numpy', 'torch', 'cuda', 'mps', 'loaders')})
 STATE_RULE = schema.table(
     dict(key=schema.text(10_000_000), epoch=schema.whole(0), n_epoch=schema.whole(1), train_iter=schema.whole(0),
     seconds=schema.number(0),
         model=schema.table(), rng=_RNG, opt=schema.table(dict(state=schema.list_of(schema.table()),
         hypers=schema.list_of(schema.table()))),
-        recorder=schema.table(dict(values=schema.list_of(_ITEMS), lrs=_ITEMS, losses=_ITEMS, iters=_ITEMS,
+        recorder=schema.table(dict(values=schema.list_of(_ITEMS), lrs=_ITEMS, losses=_LOSSES, iters=_ITEMS,
         count=schema.whole(0), val=schema.anything)),
         grads=schema.maybe(schema.table(dict(count=schema.whole(0), grads=_ITEMS))),
         callbacks=schema.table(rest=schema.table())),
@@ -84,6 +89,7 @@ def _differing(was, now):
 # %% ../../nbs/28_training.checkpoint.ipynb #22d4e281
 def _bare(o):
     "A tensor of torch's own class on its own, so that the file needs no class of fastai"
+    if isinstance(o, list): return [_plain_number(v) for v in o]        # on a GPU they wait for the end of the epoch
     return o.detach().as_subclass(torch.Tensor).clone() if isinstance(o, Tensor) else o
 
 def _plain_number(o): return o.item() if isinstance(o, (np.generic, Tensor)) and getattr(o, 'ndim', 0)==0 else o
@@ -93,9 +99,14 @@ def _opt_state(opt):
     return dict(state=[dict(opt.state[p]) for p in params], hypers=[{k: _plain_number(v) for k,v in h.items()}
         for h in opt.hypers])
 
+def _one_tensor(losses):
+    "Losses of every step as one tensor on the CPU: as many tensors as steps would take seconds to write"
+    parts = itertools.groupby(map(_bare, losses), key=lambda o: o.device)       # the epoch's own may be on a GPU
+    return torch.cat([torch.empty(0), *(torch.stack(list(part)).cpu() for _,part in parts)])
+
 def _recorder_state(rec):
     return dict(values=[[_plain_number(v) for v in row] for row in rec.values], lrs=[_plain_number(o) for o in rec.lrs],
-        losses=[_bare(o) for o in rec.losses], iters=list(rec.iters), count=rec.smooth_loss.count,
+        losses=_one_tensor(rec.losses), iters=list(rec.iters), count=rec.smooth_loss.count,
         val=_bare(rec.smooth_loss.val))
 
 # %% ../../nbs/28_training.checkpoint.ipynb #fe53dab2
@@ -190,6 +201,7 @@ def _go_on(self:Checkpoint):
     s,rec = self.saved,self.recorder
     rec.lrs,rec.losses,rec.iters,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k]
         for k in ('lrs', 'losses', 'iters', 'count', 'val'))
+    rec.losses = list(rec.losses)
     self.learn.train_iter,self.seconds,self.saved = s['train_iter'],s['seconds'],None
     self.part = s if s.get('part') else None
     self._load_grads(s)

@@ -19,6 +19,7 @@ from ..metrics import *
 from ..methods.base import *
 from .terms import *
 from .labels import *
+from .gpu import *
 
 # %% ../../nbs/27_training.learner.ipynb #25fa02ba
 class TrimMemory(Callback):
@@ -54,6 +55,11 @@ class ForeachSGD(Optimizer):
                 torch._foreach_mul_(avgs, h['mom'])
                 torch._foreach_add_(avgs, [p.grad for p in ps])
                 torch._foreach_add_(ps, avgs, alpha=-h['lr'])
+    def zero_grad(self):
+        "Fill gradients with 0; on a CUDA device drop them: a graph writes gradients in their place, and adds nothing"
+        for p,*_ in self.all_params(with_grad=True):
+            if p.is_cuda: p.grad = None
+            else: p.grad.detach_().zero_()
 
 def _alike(state, params):
     "`params` in two lists: those with one memory layout in parameter, gradient and momentum, and the others"
@@ -77,7 +83,8 @@ def build_network(
     "The network of a method round a backbone"
     method = METHODS[method] if isinstance(method, str) else method
     backbone = create_backbone(arch, stem, last_stride)
-    info = None if weights is None else load_backbone(backbone, weights)    # before a method copies or changes parts of it
+    # before a method copies or changes parts of it
+    info = None if weights is None else load_backbone(backbone, weights)
     net = method.net(n_out, backbone, method.readings if readings is None else readings)
     net.weights_info = info
     return net
@@ -142,7 +149,7 @@ def maca_learner(
     if checkpointing: _set_checkpointing(net)
     if compile: net.compile()
     scaling = [MixedPrecision()] if net.precision=='fp16' else []
-    added = method_callbacks(method, readings, labels)
+    added = [*gpu_callbacks(device_of(dls, net)), *method_callbacks(method, readings, labels)]
     learn = Learner(dls, net, _loss_func(dls, loss_func, label_smoothing, added+list(L(cbs))), opt_func=opt_func,
         splitter=maca_splitter,
         lr=lr, wd=wd, wd_bn_bias=True,
