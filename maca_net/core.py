@@ -15,8 +15,9 @@ from pathlib import Path
 # %% ../nbs/00_core.ipynb #600de3be
 EXPRESSIONS = ('neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt')
 _SYNONYMS = {word: name for name,words in dict(
-    neutral='natural neutrality', happiness='happy joy joyful happyness', surprise='surprised suprise surprize surprized surprising',
-    sadness='sad saddened', anger='angry angered angriness', disgust='disgusted disgusting', fear='fearful fearfulness afraid scared frightened',
+    neutral='natural neutrality', happiness='happy joy joyful happyness',
+    surprise='surprised suprise surprize surprized surprising', sadness='sad saddened', anger='angry angered angriness',
+    disgust='disgusted disgusting', fear='fearful fearfulness afraid scared frightened',
     contempt='contemptuous contemptuousness').items() for word in words.split()}
 
 def canonical_name(
@@ -30,16 +31,18 @@ def canonical_name(
 # %% ../nbs/00_core.ipynb #1f299f67
 def sort_vocab(
     names, # Class names in any order
-)->list: # The same names: known expressions in the order of `EXPRESSIONS`, others behind them by the alphabet, numbers by their value
+)->list: # Known expressions in the order of `EXPRESSIONS`, others behind them by the alphabet, numbers by their value
     "Bring class names into the one order of this package"
     def key(n):
         c = canonical_name(n)
         words = re.split(r'(\d+)', str(n))                     # text and numbers in turn
-        return (EXPRESSIONS.index(c) if c else len(EXPRESSIONS), [int(o) if i%2 else o for i,o in enumerate(words)], str(n))
+        place = EXPRESSIONS.index(c) if c else len(EXPRESSIONS)
+        return (place, [int(o) if i%2 else o for i,o in enumerate(words)], str(n))
     return sorted(set(names), key=key)
 
 # %% ../nbs/00_core.ipynb #c01045aa
-COLORS = dict(zip(EXPRESSIONS, ('#7f7f7f', '#e6ab02', '#17becf', '#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#8c564b')))
+COLORS = dict(zip(EXPRESSIONS,
+    ('#7f7f7f', '#e6ab02', '#17becf', '#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#8c564b')))
 
 def class_color(
     name:str, # Of a class
@@ -101,6 +104,7 @@ def read_json(
         f'{most/1e6:.0f} that such a file may have')
     return parse_json(path.read_bytes(), path)
 
+# %% ../nbs/00_core.ipynb #753baaa3
 def parse_json(
     text:str|bytes, # JSON
     where, # What an error calls its source, such as the file

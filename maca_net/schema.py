@@ -22,6 +22,7 @@ def whole(
             raise _wrong(where, 'a whole number' + _bounds(least, most), value)
     return check
 
+# %% ../nbs/22_schema.ipynb #0ac68787
 def number(
     least:float=None, # Smallest value
     most:float=None, # Largest value
@@ -64,6 +65,7 @@ def maybe(rule):
         if value is not None: rule(value, where)
     return check
 
+# %% ../nbs/22_schema.ipynb #8a7f23c0
 def any_of(*rules):
     "A rule that is met where one of `rules` is met. The error is that of the last one"
     def check(value, where):
@@ -73,6 +75,7 @@ def any_of(*rules):
         rules[-1](value, where)
     return check
 
+# %% ../nbs/22_schema.ipynb #8024c5c0
 def list_of(
     rule, # For each item
     least:int=0, # Items

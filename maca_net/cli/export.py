@@ -47,6 +47,7 @@ def maca_export(argv=None):
     if path and not int8: p.error('--path goes with --int8')
     _guard(p, lambda: print(_quantized(args, path) if int8 else _exported(args)))
 
+# %% ../../nbs/83_cli.export.ipynb #9f19c335
 def _quantized(args, path):
     from maca_net.deploy.export import quantize_run
     res = quantize_run(args['run'], args['file'], args['epoch'], path)
@@ -55,6 +56,7 @@ def _quantized(args, path):
         f"{100*res['accuracy']:.2f} % ({100*res['accuracy_float']:.2f} in float), the same answer for "
         f"{100*res['agreement']:.1f} %")
 
+# %% ../../nbs/83_cli.export.ipynb #a854cb8b
 def _exported(args):
     from maca_net.deploy.export import export_run
     res = export_run(**args)

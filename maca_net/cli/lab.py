@@ -61,6 +61,7 @@ def _lists():
     scales = [f'  {s:10} {text}' for s,text in texts.items()]
     return '\n'.join(['experiments:', *experiments, '', 'scales:', *scales])
 
+# %% ../../nbs/86_cli.lab.ipynb #1eadc867
 def _run_options(run):
     add = run.add_argument
     add('experiments', nargs='+', metavar='EXPERIMENT', help='of the list below')
@@ -116,6 +117,7 @@ def study_from_options(
         raise ValueError(f'{exp.name} sets {names} itself, run by run: leave it out')
     return exp,scale_config(scale, **opts)
 
+# %% ../../nbs/86_cli.lab.ipynb #4d7e8de5
 def parse_seeds(
     text:str, # '3' is 0, 1, 2; '3-5' is 3, 4, 5; '0,7' is 0, 7
 )->list:
@@ -135,6 +137,7 @@ def _check_workers(workers, gpu, cluster):
         raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
     if cluster and gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')
 
+# %% ../../nbs/86_cli.lab.ipynb #3facc6f1
 def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, **opts):
     studies,seeds = [study_from_options(e, scale, opts) for e in dict.fromkeys(experiments)],parse_seeds(seeds)
     _check_workers(workers, gpu, cluster)

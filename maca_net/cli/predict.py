@@ -59,6 +59,7 @@ def predict_parser():
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p
 
+# %% ../../nbs/84_cli.predict.ipynb #db0dd631
 def _check_options(p, args):
     "Refuse options that do not go together"
     if bool(args.images)==(args.video is not None): p.error('pass pictures, folders or patterns, or else --video')
@@ -83,6 +84,7 @@ def list_images(
         out = {f: str(Path(f).resolve().relative_to(top)) for f in out}
     return out
 
+# %% ../../nbs/84_cli.predict.ipynb #31603c08
 def _pictures_of(a, drawn):
     "(file, name) of the pictures that one argument names"
     from maca_net.data.images import EXTENSIONS, HEIF_ADVICE, unread_extensions
@@ -140,6 +142,7 @@ def overlay_files(
         taken[to] = f
     return out
 
+# %% ../../nbs/84_cli.predict.ipynb #34786c9d
 def overlay_video(
     video:str, # A file, or the number of a camera
     where, # A folder, or an .mp4 or .avi file
@@ -245,6 +248,7 @@ def _answers_of_files(predictor, names, args, drawn, bad):
             print('\n'*sys.stderr.isatty() + one_line(e), file=sys.stderr)
             yield _Answer(f, error=one_line(e))
 
+# %% ../../nbs/84_cli.predict.ipynb #8fddd3a0
 def _answers_of_video(predictor, args, drawn, bad):
     "An `_Answer` a frame; `drawn`: the video to be written, or nothing"
     from maca_net.deploy.predict import draw_faces
@@ -272,6 +276,7 @@ def _write_json(answers):
         if n: print('\n]', flush=True)
     if not n: print('[]')
 
+# %% ../../nbs/84_cli.predict.ipynb #8d2f8257
 def _write_csv(answers, table, names, video):
     "Into the file, and one line on stderr that sums it up"
     n,empty,failed,labels = 0,0,0,collections.Counter()
@@ -294,12 +299,14 @@ def _answered_by(predictor, args):
     how = ['no-detect'] if not args.detect else [] if args.detector=='mtcnn' else [Path(args.detector).name]
     return ', '.join([predictor.name, *['flip']*args.flip, *how])
 
+# %% ../../nbs/84_cli.predict.ipynb #1b98019f
 def _left_to_do(names, table, drawn, file):
     "Pictures that the table does not hold, or that are not drawn yet"
     done = {f for f in table.done & set(names) if not drawn or drawn[f].is_file()}
     if done: print(f'{file}: {len(done)} of {len(names)} pictures are done already', file=sys.stderr)
     return {k: v for k,v in names.items() if k not in done}
 
+# %% ../../nbs/84_cli.predict.ipynb #76c62bd8
 def _predict(args, bad):
     from maca_net.deploy.predict import Predictor
     stop_on_term()
@@ -316,6 +323,7 @@ def _predict(args, bad):
     for o in answers:
         if line := o.text(): print(line, flush=True)
 
+# %% ../../nbs/84_cli.predict.ipynb #10ff402a
 def maca_predict(argv=None):
     "Entry point of `maca_predict`"
     p = predict_parser()

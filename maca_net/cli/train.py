@@ -88,6 +88,7 @@ def _train(cfg, out):
     from maca_net.runs.train import train_run
     return train_run(cfg, out)
 
+# %% ../../nbs/81_cli.train.ipynb #48ece86a
 def _after_stop(out):
     "What becomes of a run that was stopped"
     saved = f'; the run is saved in {out}; type the same command for figures that are missing'

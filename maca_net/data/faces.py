@@ -67,6 +67,7 @@ def open_text(
         raise ValueError(f'{file} is no text: pass the list itself, not packed into an archive')
     return open(file, encoding=name, errors='surrogateescape' if name[:5]=='utf-8' else 'replace')
 
+# %% ../../nbs/06_data.faces.ipynb #d221279e
 def read_table(
     file, # A table with a line of names
     columns, # The names that it must have

@@ -135,6 +135,7 @@ def _from_array(a, what):
     elif a.dtype!=np.uint8: raise ValueError(f'{what} of {a.dtype}: expected uint8, uint16 or floats in 0..1')
     return Image.fromarray(np.ascontiguousarray(a))
 
+# %% ../../nbs/04_data.images.ipynb #d217ef95
 def _tensor_array(o):
     "The array h x w (x channels) of a torch tensor, or None. Whoever has a tensor has imported torch already"
     if not isinstance(o, getattr(sys.modules.get('torch'), 'Tensor', ())): return None

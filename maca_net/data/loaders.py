@@ -174,6 +174,7 @@ def _read_all(reader, df):
         return np.stack([np.asarray(im) for im in with_bar(ex.map(lambda r: reader(r[1]), df.iterrows()),
             total=len(df))])
 
+# %% ../../nbs/12_data.loaders.ipynb #27255c5a
 class FaceDL(TfmdDL):
     "A `TfmdDL` that slices whole batches out of memory where its data set's images are there (`memory`)"
     memory = None        # (images, positions of this data set's items, targets)
@@ -232,12 +233,14 @@ def _norm_stats(stats):
         raise ValueError(f'stats is one of {", ".join(STATS)}, or a mean and a standard deviation, not {stats!r}')
     return STATS[stats]
 
+# %% ../../nbs/12_data.loaders.ipynb #b27ba04a
 def _target_kind(faces, target):
     "What is trained on, 'label' or 'votes': as asked for, else votes for the rule `soft`"
     target = target or ('votes' if faces.rule=='soft' else 'label')
     if target=='votes' and faces.votes is None: raise ValueError(f'{faces.name} has no votes: use target="label"')
     return target
 
+# %% ../../nbs/12_data.loaders.ipynb #76ba3d42
 def _training_faces(faces, bs):
     "The train and valid images. Raises `ValueError` where one of the two is missing, or train is less than a batch"
     if 'train' not in faces.splits:
@@ -249,6 +252,7 @@ def _training_faces(faces, bs):
         raise ValueError(f'bs={bs} is more than the {n} training images: choose a smaller bs')
     return faces
 
+# %% ../../nbs/12_data.loaders.ipynb #27a18500
 def _class_counts(faces, lab, is_valid):
     "Training images of each class. Raises `ValueError` for a class without one"
     counts = np.bincount(lab[~is_valid], minlength=len(faces.vocab))
@@ -266,6 +270,7 @@ def _face_block(faces, target, source_size, batch_tfms):
         get_x=FaceReader(faces, source_size),
         get_y=ColReader('votes' if votes else 'label'), splitter=ColSplitter('is_valid'), batch_tfms=batch_tfms)
 
+# %% ../../nbs/12_data.loaders.ipynb #90eabc37
 def _fill_memory(dls, faces, df, lab, target, source_size, memory):
     "Gives both loaders their images and targets, where all images fit in `memory` bytes"
     images = faces.images
@@ -278,6 +283,7 @@ def _fill_memory(dls, faces, df, lab, target, source_size, memory):
         t = (TensorVotes if votes else TensorCategory)(torch.from_numpy((faces.votes if votes else lab)[pos]))
         dl.memory = (images, pos, t)
 
+# %% ../../nbs/12_data.loaders.ipynb #ac6a3c42
 @contextmanager
 def _seeded(seed):
     "Python's random generator, from which each fastai DataLoader seeds its own, starts from `seed` in the block alone"

@@ -63,6 +63,7 @@ def _kaggle_pixels(file, lab, progress):
         if good: out[i] = a.reshape(48, 48)
     return out,why
 
+# %% ../../nbs/08_datasets.ferplus.ipynb #2f6daaa5
 def _without_damaged(faces, why, on_bad):
     "`faces` without the rows of Kaggle's file that are damaged; an error with on_bad='error'"
     bad = np.array([w!='' for w in why], bool)
@@ -80,6 +81,7 @@ def _picture_folder(root):
     raise FileNotFoundError(f'{root} holds neither {", ".join(_FOLDER.values())} nor fer2013.csv: the labels are '
         'there, the images are not')
 
+# %% ../../nbs/08_datasets.ferplus.ipynb #d594be91
 def _splits_there(faces, folder):
     "`faces` without the splits that have no folder; they are said"
     have = {s for s,f in _FOLDER.items() if (folder/f).is_dir()}
@@ -88,6 +90,7 @@ def _splits_there(faces, folder):
         faces.note(MissingSplit, s, n, f'ferplus: split {s} is missing ({folder/_FOLDER[s]}), going on without it')
     return faces.take(faces.df.split.isin(have))
 
+# %% ../../nbs/08_datasets.ferplus.ipynb #f8e74944
 def _labelled(faces):
     "`faces` without the rows that the rule gives no label; they are counted. Labels become names, votes shares"
     for s,k in faces.df[faces.df.label<0].split.value_counts().items():

@@ -68,6 +68,7 @@ def _affectnet_class(file):
         raise ValueError(f'{file} holds {k}: AffectNet numbers its expressions 0..{len(_AFFECTNET)-1}')
     return k
 
+# %% ../../nbs/10_datasets.folder.ipynb #e602fb48
 def _affectnet_images(root, parts):
     "As `_class_images`, from AffectNet's images/ and annotations/. Raises `ValueError` for an image without annotation"
     df,left,skipped = _class_images(root, parts)
@@ -88,6 +89,7 @@ def _numbers_named(faces):
     faces.note(ClassesNamed, 'all', len(faces), 'folder: the class folders 1..7 are taken for those of RAF-DB ('
         + ', '.join(f'{k} {n}' for k,n in _RAF.items()) + '): give them names if they are others')
 
+# %% ../../nbs/10_datasets.folder.ipynb #f5d5ee7b
 def _without_faceless(faces):
     "AffectNet's images without one of the eight expressions are left out, counted by split"
     bad = faces.df.label.isin(_AFFECTNET[8:])
@@ -96,6 +98,7 @@ def _without_faceless(faces):
             'left out')
     return faces.take(~bad)
 
+# %% ../../nbs/10_datasets.folder.ipynb #1491663a
 def _check_classes(root, df):
     "Raises `ValueError` for a single class, or for one without training images"
     known = set(df.label[df.split=='train'])
@@ -104,6 +107,7 @@ def _check_classes(root, df):
     if (one := sorted(set(df.label))) and len(one)<2:
         raise ValueError(f'{root}: only the class {one} found, at least two are needed')
 
+# %% ../../nbs/10_datasets.folder.ipynb #f76e0e97
 def _valid_from_train(root, faces, valid_pct, split_seed):
     "Where there is a train but no valid, sets a share of each class of train aside, in place"
     df,train = faces.df,(faces.df.split=='train').to_numpy()

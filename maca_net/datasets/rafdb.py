@@ -53,6 +53,7 @@ def _aligned_files(folder):
     return {f"{f.stem.removesuffix('_aligned')}.jpg": str(f) for f in sorted(files,
         key=lambda f: f.stem.endswith('_aligned'))}
 
+# %% ../../nbs/09_datasets.rafdb.ipynb #d5a67dbb
 def _table_of_list(root):
     "name, label (1..7), path: the authors' layout"
     file,folder = root/'EmoLabel'/'list_patition_label.txt',root/'Image'/'aligned'   # spelt so by its authors
@@ -60,6 +61,7 @@ def _table_of_list(root):
     df,found = read_rafdb_list(file),_aligned_files(folder)
     return df.assign(path=[found.get(n, str(folder/f'{Path(n).stem}_aligned.jpg')) for n in df.name])
 
+# %% ../../nbs/09_datasets.rafdb.ipynb #6004d447
 def _table_of_folders(root):
     "name, label (1..7), path: from folders train/1 ... test/7, in the order of the authors' list"
     rows = [(n, k, p) for s in ('train', 'test') for k in _RAF for n,p in _aligned_files(root/s/str(k)).items()]
@@ -82,6 +84,7 @@ def _rafdb_splits_there(faces, root):
     if not len(faces): raise FileNotFoundError(f'rafdb: no image of the label list is in {root}')
     return faces
 
+# %% ../../nbs/09_datasets.rafdb.ipynb #05c11f51
 def _with_valid(faces, labels, valid_pct, split_seed):
     "Sets `valid_pct` of train aside, in place; then gives what is left of train the labels of the list `labels`"
     df,train = faces.df,(faces.df.split=='train').to_numpy()

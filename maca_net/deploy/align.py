@@ -89,6 +89,7 @@ def align_face(
     matrix = right.real, down.real, start.real, right.imag, down.imag, start.imag
     return part.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
+# %% ../../nbs/71_deploy.align.ipynb #bb795aff
 def _part(im, corners):
     "(The part of a picture that holds four complex points, its upper left corner), of bounded size"
     lo = np.floor([corners.real.min()-2, corners.imag.min()-2]).astype(int)

@@ -378,6 +378,7 @@ def _picture_tab(gr, predictor):
         with gr.Column(scale=6, min_width=300): out = gr.HTML(EMPTY, elem_id='answer')
         for o in (pic, cut): o.change(answer, [pic, cut], out, api_visibility='private', show_progress='minimal')
 
+# %% ../../nbs/78_deploy.app.ipynb #c668b483
 def _pictures_tab(gr, predictor):
     "Many pictures, answered by a table"
     def answer(files, cut, progress=gr.Progress()):
@@ -488,6 +489,7 @@ def _check_address(host, port):
         where = f'{host}, port {port}' if port else host
         raise OSError(f'nothing can be served at {where} ({e.strerror}): see --host and --port') from None
 
+# %% ../../nbs/78_deploy.app.ipynb #c0464952
 def _guarded(names):
     "For gradio's server: puts a `PageGuard` in front of everything before the first request comes"
     @contextlib.asynccontextmanager
@@ -496,6 +498,7 @@ def _guarded(names):
         yield
     return dict(lifespan=lifespan)
 
+# %% ../../nbs/78_deploy.app.ipynb #1fe80995
 def _look(gr):
     "Theme and style of the page; fonts are those of the system, so that none is loaded"
     sans = ['system-ui', '-apple-system', 'Segoe UI', 'Roboto', 'sans-serif']

@@ -24,6 +24,7 @@ def set_props(proto, meta):
     each = {k: v if isinstance(v, str) else json.dumps(v) for k,v in meta.items()}
     onnx.helper.set_model_props(proto, dict(each, maca_net=json.dumps(meta, allow_nan=False)))
 
+# %% ../../nbs/74_deploy.export.ipynb #c2cc71dc
 def _without_traces(proto):
     "The exporter notes for every node which line of which file made it, with the paths of this machine: take that out"
     g = proto.graph
@@ -31,6 +32,7 @@ def _without_traces(proto):
     for part in parts+[o for f in proto.functions for o in (f, *f.node)]: part.ClearField('metadata_props')
     return proto
 
+# %% ../../nbs/74_deploy.export.ipynb #1963e23a
 def to_onnx(
     net:FaceClassifier, # What to export
     file, # .onnx

@@ -77,6 +77,7 @@ class Prediction:
         "`rows` as a `DataFrame`"
         return Predictions([self]).to_df()
 
+# %% ../../nbs/75_deploy.predict.ipynb #73045f53
 def _row(i, f):
     "One face as the columns of a table"
     d = f.to_dict()
@@ -176,12 +177,14 @@ def _open_network(run, device, epoch):
             'that maca_export wrote')
     return _RunNetwork(run, device, epoch)
 
+# %% ../../nbs/75_deploy.predict.ipynb #1489ece1
 def _model_name(run, epoch, frame):
     "What tells one model's answers from another's: its name, and a hash of its weights and of its frame"
     run = Path(run)
     content = sha256(_weights_file(run, epoch)) + json.dumps(frame.to_dict())
     return f'{run.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
 
+# %% ../../nbs/75_deploy.predict.ipynb #6532a3bc
 def _weights_file(run, epoch):
     if run.suffix=='.xml': return run.with_suffix('.bin')
     if run.is_file(): return run
@@ -232,6 +235,7 @@ def find(self:Predictor,
     self.detector = get_detector(self.detector)                    # MTCNN, an optional package, when first needed
     return find_faces(self.detector, im)
 
+# %% ../../nbs/75_deploy.predict.ipynb #ac4cb97b
 @patch
 def _locate(self:Predictor, o, detect):
     "A `Prediction` whose faces wait for their label"
@@ -248,6 +252,7 @@ def _locate(self:Predictor, o, detect):
         p.faces.append(Face(box, None, None, crop, landmarks, round(float(score), 4)))
     return p
 
+# %% ../../nbs/75_deploy.predict.ipynb #a29fa744
 def _at_most(im, side):
     "`im`, made smaller where a side is larger"
     k = side/max(im.size)
@@ -271,11 +276,13 @@ def predict(self:Predictor,
     with self._lock: self._classify([f for p in out for f in p.faces], attention, gradcam)
     return out[0] if single else out
 
+# %% ../../nbs/75_deploy.predict.ipynb #570d29d5
 @patch
 def _needs_run(self:Predictor, what):
     if not self.model:
         raise ValueError(f'{what}: an .onnx or .xml file gives answers only; pass the run or its .safetensors file')
 
+# %% ../../nbs/75_deploy.predict.ipynb #fc0c8a90
 @patch
 def _classify(self:Predictor, faces, attention, gradcam):
     "Give faces their probabilities and labels. Raises `FloatingPointError` for NaN: then the model is damaged"
@@ -350,6 +357,7 @@ def _spots(box, w, h, gap, size):
         x,y = min(max(x, 0), max(size[0]-w, 0)),min(max(y, 0), max(size[1]-h, 0))
         yield x, y, x+w, y+h
 
+# %% ../../nbs/75_deploy.predict.ipynb #c40654a5
 def place_labels(
     size, # Width and height of the picture
     boxes, # n boxes of faces
@@ -387,6 +395,7 @@ def _draw_box(d, f, color, landmarks):
     for x,y in f.landmarks:
         d.ellipse((x-radius, y-radius, x+radius, y+radius), fill='white', outline=color if radius>=2 else None)
 
+# %% ../../nbs/75_deploy.predict.ipynb #05dc1054
 def _wordings(d, number, f, size):
     "(text, font, pad, width, height) of a label: in words, in small words, as a number"
     side = min(f.box[2]-f.box[0], f.box[3]-f.box[1])

@@ -43,6 +43,7 @@ def face_batch(
     "The network's input: every crop resized to each size in turn, to the first one in whole numbers, then in floats"
     return np.stack([_face_array(o, resize, grey) for o in crops])
 
+# %% ../../nbs/73_deploy.runtime.ipynb #642f386c
 def _face_array(im, resize, grey):
     (h,w),*more = resize
     im = im.convert('L' if grey else 'RGB').resize((w,h), Image.Resampling.BILINEAR)
@@ -50,6 +51,7 @@ def _face_array(im, resize, grey):
     channels = np.stack([_resized(np.asarray(c, np.float32)/255, more) for c in im.split()])
     return np.repeat(channels, 3, 0) if grey else channels
 
+# %% ../../nbs/73_deploy.runtime.ipynb #9b7414b1
 def _resized(a, sizes):
     "One channel h0 x w0 of floats -> h x w, as torch's antialiased bilinear interpolation, to each of `sizes` in turn"
     for h,w in sizes:
@@ -95,6 +97,7 @@ class ExportedModel:
             raise ValueError(f'{self.file}: its network gives {p.shape} for {len(x)} faces and {k} labels')
         return p
 
+# %% ../../nbs/73_deploy.runtime.ipynb #7f6512d9
 def _metadata_of(meta, file):
     if not meta: return {}
     if isinstance(meta, str):
@@ -112,6 +115,7 @@ def _read_onnx(file, threads, bf16):
     sess = ort.InferenceSession(str(file), opts, providers=['CPUExecutionProvider'])
     return (lambda x: sess.run(None, {'image': x})[0]), sess.get_modelmeta().custom_metadata_map.get('maca_net')
 
+# %% ../../nbs/73_deploy.runtime.ipynb #10c10f42
 def _read_openvino(file, threads, bf16):
     with needs('export', 'openvino'): import openvino
     model = openvino.Core().read_model(file)
@@ -120,12 +124,14 @@ def _read_openvino(file, threads, bf16):
     net = openvino.Core().compile_model(model, 'CPU', how)
     return (lambda x: net(x)[0]), model.get_rt_info('maca_net').astype(str) if model.has_rt_info('maca_net') else None
 
+# %% ../../nbs/73_deploy.runtime.ipynb #07aa5e2b
 def _read_torch(file, threads, bf16):
     import torch
     extra = {'maca_net.json': ''}
     net = torch.export.load(file, extra_files=extra).module()
     return (lambda x: net(torch.as_tensor(x)).detach().numpy()), extra['maca_net.json']
 
+# %% ../../nbs/73_deploy.runtime.ipynb #f62e224a
 def _read_safetensors(file, threads, bf16):
     import torch
     from maca_net.runs.evaluate import load_run

@@ -40,6 +40,7 @@ def _next_time(cap, last, step, began):
     if last is None: return stamp if np.isfinite(stamp) and stamp>0 else 0.
     return stamp if np.isfinite(stamp) and stamp>last else last+step   # a stream without stamps: by its rate
 
+# %% ../../nbs/76_deploy.video.ipynb #4a51276f
 def read_frames(
     source, # A video file, or the number of a camera
 ): # Yields (seconds, h x w x 3 uint8 RGB)

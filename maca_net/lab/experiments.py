@@ -172,11 +172,13 @@ def scale_text(
     parts = [f'{base.data}{rule}: {name}', _changed_options(base, set_by_all), *_recipes_in_words(cells)]
     return '; '.join(p for p in parts if p)
 
+# %% ../../nbs/60_lab.experiments.ipynb #b234600c
 def _changed_options(base, leave_out):
     "Options of a scale that are not at their default, as text"
     names = [f.name for f in fields(base) if f.name not in (*_IN_WORDS, *leave_out)]
     return ', '.join(f'{k} {getattr(base, k)}' for k in names if getattr(base, k)!=_DEFAULTS[k])
 
+# %% ../../nbs/60_lab.experiments.ipynb #be158c74
 def _recipes_in_words(cells):
     "A line for each method of the cells that is trained by a recipe of its own"
     recipes = {c['method']: kept_recipe(c) for c in cells if kept_recipe(c)}

@@ -29,6 +29,7 @@ def _cell_text(r):
     if r.state=='done': return f'{100*r.accuracy:.2f}'
     return {'running': f'running {r.share:.0%}', 'interrupted': f'stopped {r.share:.0%}'}.get(r.state, r.state)
 
+# %% ../../nbs/66_lab.report.ipynb #d105237e
 def _progress_text(t):
     "How many runs are done, and the time left by the hours on each hardware"
     n = t.state.value_counts()

@@ -59,6 +59,7 @@ def _row(store, key, cfg):
         last_accuracy=res['last']['accuracy'], finished=utc_now())
     return row,dict(read_arrays(out/'valid_predictions.npz'), names=np.array(read_valid_images(out)[0]))
 
+# %% ../../nbs/62_lab.runner.ipynb #3fd65003
 def _history(out, terms):
     "Losses and accuracy by epoch: the column of each loss term is among them"
     log = pd.read_csv(out/'history.csv')
@@ -132,6 +133,7 @@ def status(
     rows = [(label, cfg.seed, *_state(store, run_key(cfg), cfg.epochs), run_key(cfg)) for label,cfg in runs]
     return pd.DataFrame(rows, columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key'])
 
+# %% ../../nbs/62_lab.runner.ipynb #40f51ea8
 def _state(store, key, epochs):
     "(state, share done, accuracy, hours, hardware) of a run"
     if store.has(key):

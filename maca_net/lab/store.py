@@ -69,6 +69,7 @@ def _header(z, info):
     if math.prod(shape)*max(dtype.itemsize, 1)>info.file_size: raise ValueError(f'{info.filename} is cut off')
     return shape,dtype
 
+# %% ../../nbs/61_lab.store.ipynb #827f1db8
 def read_arrays(
     f:Path, # An npz
 )->dict: # Name -> array
@@ -147,12 +148,14 @@ def rows(self:Store)->pd.DataFrame:
     if not rows: return pd.DataFrame(columns=['key', 'finished', 'error'])
     return pd.DataFrame(rows).sort_values('finished', ignore_index=True)
 
+# %% ../../nbs/61_lab.store.ipynb #669d4604
 @patch
 def tested(self:Store)->pd.DataFrame:
     "The scores on the test images, of the runs that `score_test` has scored"
     rows = [read_row(f) for f in _files(self.path/'test', 'json')]
     return pd.DataFrame(rows, columns=None if rows else ['key'])
 
+# %% ../../nbs/61_lab.store.ipynb #c718cc7f
 @patch
 def predictions(self:Store,
     key, # Of a run
@@ -197,6 +200,7 @@ def read_study(
     except ValueError as e: raise _with_advice(f, e) from None
     return d
 
+# %% ../../nbs/61_lab.store.ipynb #abc141b7
 def _asked(f):
     "experiment, base and seeds of a study's file. Raises `ValueError` where an option is not known here"
     d = read_study(f)
@@ -251,6 +255,7 @@ def _holders(store, others):
             else: have.append(o)
     return holders,twice
 
+# %% ../../nbs/61_lab.store.ipynb #b812456a
 def _missing_files(store, others, holders):
     "What the store lacks: name in the store -> file of another store. The row of a run comes last: all files are there"
     studies = [f for o in others for f in _files(o.path/'studies', 'json')]

@@ -122,6 +122,7 @@ def _pairs_of_predictions(store, runs, pairs, deduplicated, split):
         other_hardware += hardware_of(runs.rows[a])!=hardware_of(runs.rows[b])
     return frames,lost,other_hardware
 
+# %% ../../nbs/65_lab.tables.ipynb #0a9f3fd8
 def _by_image(frames):
     "(differences on the images that all seeds have, an image a row and a seed a column; the images' classes)"
     frames = [m.assign(d=m.a.astype(int)-m.b).set_index(['name', 'nth']) for m in frames]
@@ -282,6 +283,7 @@ def power_note(
         f'a difference of {points} points{rows} would be found 4 times of 5 by the images')
     return text + _seeds_note(d.paired_seeds, t.attrs['sd'])
 
+# %% ../../nbs/65_lab.tables.ipynb #5d06681a
 def _seeds_note(seeds, sd):
     "The end of `power_note`, on other seeds"
     enough = sorted(k for k in set(seeds) if k>2)

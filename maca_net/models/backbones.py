@@ -186,6 +186,7 @@ def _timm_weights(name, cfg):
     return Weights(f'timm {name}', cfg.license or 'not said by timm', data, partial(_fetch_timm, cfg),
         partial(_read_timm, name), url=url, stats=stats)
 
+# %% ../../nbs/14_models.backbones.ipynb #b1e04a38
 def _fetch_timm(cfg):
     "The file behind a configuration of timm: from the Hugging Face Hub, else from its address"
     if not cfg.hf_hub_id: return fetch_url(cfg.url)
@@ -199,6 +200,7 @@ def _fetch_timm(cfg):
             if isinstance(e, LocalEntryNotFoundError) or not isinstance(e, EntryNotFoundError): break
     raise ConnectionError(f'{repo} cannot be fetched from the Hugging Face Hub ({first_line(error)}): {BY_HAND}')
 
+# %% ../../nbs/14_models.backbones.ipynb #cba260bd
 def _read_timm(name, file, backbone):
     "Tensors of `file` in the names of timm's model; timm renames those of its older files"
     import timm
@@ -217,6 +219,7 @@ def get_backbone(
     "The entry of a backbone. Nothing is built. Raises `ValueError` or `ImportError` for a name that nobody knows"
     return BACKBONES[arch] if arch in BACKBONES else timm_backbone(arch)
 
+# %% ../../nbs/14_models.backbones.ipynb #720ca785
 def create_backbone(
     arch:str='resnet34', # A name of `BACKBONES`, else a CNN of timm
     stem:str='imagenet', # 'imagenet', 'no_pool' or 'stride1'

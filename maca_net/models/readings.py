@@ -102,6 +102,7 @@ def parse_readings(
             raise ValueError(f'{k} does not take {v!r}: it is a {kinds[k].__name__}, {usual!r} by default') from None
     return out
 
+# %% ../../nbs/13_models.readings.ipynb #116a4499
 def _parsed(text, kind, name):
     if name=='alpha': return text if text in ALPHAS else float(text)
     if kind is bool: return dict(true=True, false=False)[text.lower()]

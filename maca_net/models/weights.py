@@ -17,6 +17,7 @@ from .backbones import *
 
 # %% ../../nbs/15_models.weights.ipynb #e874d3dd
 _UNPACK = ': unpack it, and pass the file of weights that it holds'
+
 _FIRST_BYTES = {
     b'version https://git-lfs': 'a Git LFS pointer, not the file behind it: run git lfs pull, or download the file',
     b'\x89HDF': 'an HDF5 file, as Keras writes: convert it to tensors of torch',
@@ -37,6 +38,7 @@ def not_weights(
     if text[:1]==b'<': return 'a web page (HTML or XML): the download gave a page in place of the file'
     return _other_zip(file) if zipfile.is_zipfile(file) else None
 
+# %% ../../nbs/15_models.weights.ipynb #a83190f0
 def _other_zip(file):
     "What a ZIP archive is that torch did not write"
     with zipfile.ZipFile(file) as z: names = z.namelist()
@@ -103,6 +105,7 @@ def by_number(want, names, tensors)->dict:
     split = [(*k.partition('.'), v) for k,v in names.items()]
     return by_name(want, {f'{part_of[n]}.{rest}': v for n,_,rest,v in split if n in part_of}, tensors)
 
+# %% ../../nbs/15_models.weights.ipynb #75f655ea
 def by_order(want, names, tensors)->dict:
     "Names of the backbone -> names in the file, where kinds and shapes are equal one after the other"
     if list(names)==sorted(names): return {}                  # an alphabetical file has lost its order
@@ -122,6 +125,7 @@ def _foreign_convs(want, fit, prefix, tensors):
     left = [k for k,v in rest.items() if tensors[v].ndim==4 and v not in used and k not in want]
     return [k for k in left if k.partition('.')[0] in parts]
 
+# %% ../../nbs/15_models.weights.ipynb #a2565dbf
 def find_fits(
     want:dict, # The backbone's state_dict
     tensors:dict, # Those of a file
@@ -195,6 +199,7 @@ def fetch_weights(
     tensors = w.read(file, backbone) if w.read else read_weights(file)
     return tensors,dict(weights=w.name, url=w.url, sha256=digest, licence=w.licence, data=w.data)
 
+# %% ../../nbs/15_models.weights.ipynb #255b36cf
 def named_weights(weights, backbone)->Weights:
     "The weights of this name in the entry of a backbone. Raises `FileNotFoundError` or `ValueError` for another name"
     arch = getattr(backbone, 'arch', None)

@@ -119,6 +119,7 @@ def _check_numbers(cfg):
     if cfg.schedule!='step' and cfg.step!=15:
         raise ValueError(f'step {cfg.step} is for the schedule step, not for {cfg.schedule}')
 
+# %% ../../nbs/50_runs.config.ipynb #1d471a9e
 def _check_data(cfg, spec):
     "Options of a data set are for that data set"
     if spec.needs('path') and cfg.path is None:
@@ -278,6 +279,7 @@ def upgrade_scores(
     if isinstance(d.get('chosen_epoch'), int): d['best_epoch'] = d.pop('chosen_epoch')+1
     return d
 
+# %% ../../nbs/50_runs.config.ipynb #3c35dcb3
 def upgrade_info(
     info:dict, # Content of config.json, of any version
 )->dict:

@@ -130,6 +130,7 @@ def _header(file):
         raise ValueError(f'{file} was not exported by maca_export: its header has no key maca_net')
     return check_info(parse_json(meta['maca_net'], file), file)
 
+# %% ../../nbs/52_runs.evaluate.ipynb #2775ad41
 def _network_of(info, config, device):
     "The network that a configuration describes, without its weights, and the device that it is for"
     c = info['config']
@@ -156,6 +157,7 @@ def write_valid_images(
 
 _IMAGE = schema.table(dict(name=schema.text(100_000)), dict(pixels=schema.maybe(schema.text(200))))
 
+# %% ../../nbs/52_runs.evaluate.ipynb #5a81e1f1
 def read_valid_images(
     run, # Folder of a run of any version
 ): # (names, hashes of the pixels or None where the run does not say them); both empty where it says no names
@@ -239,6 +241,7 @@ def read_run_data(
     _same_split(faces, _validated(run_dir))
     return faces
 
+# %% ../../nbs/52_runs.evaluate.ipynb #991b02f1
 def _config_to_score(info, data, path, rule):
     "(options, whether the data are the run's own)"
     own = data in (None, info['config']['data'])
@@ -248,12 +251,14 @@ def _config_to_score(info, data, path, rule):
         raise ValueError(f'rule {rule}: a label rule is for ferplus, not for {cfg.data}')
     return replace(cfg, rule=rule or cfg.rule),own
 
+# %% ../../nbs/52_runs.evaluate.ipynb #89c92e3b
 def _drawn_for_test(cfg):
     "Generated faces of another seed: none of them was trained on"
     faces = read_data(replace(cfg, synth_seed=cfg.synth_seed+1000))
     faces.df['split'] = 'test'
     return faces
 
+# %% ../../nbs/52_runs.evaluate.ipynb #e5503f68
 def _folder_to_score(run_dir, cfg, faces, split, own):
     "Whether a folder is the run's own. Another folder that comes in one piece is scored as one"
     was = _validated(run_dir)

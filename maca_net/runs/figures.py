@@ -26,6 +26,7 @@ def read_history(
 
 # %% ../../nbs/53_runs.figures.ipynb #21762c86
 def _draw_confusion(res, p, run, learner): plot_confusion(res['confusion'], res['labels'])
+
 def _draw_per_class(res, p, run, learner): plot_per_class(res)
 
 def _draw_curves(res, p, run, learner):
@@ -38,6 +39,7 @@ def _draw_tsne(res, p, run, learner):
         if sil is not None else ''))
     ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9)
 
+# %% ../../nbs/53_runs.figures.ipynb #68f17f77
 def _draw_attention(res, p, run, learner):
     "The surest face of each of the first four classes, and where each head looks"
     learn,labels,probs,n_heads = learner(),res['labels'],p['probs'],res['readings']['n_heads']

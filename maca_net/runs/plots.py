@@ -48,11 +48,12 @@ def _feature_function(model, kind):
         raise ValueError(f"{type(model).__name__} has no {kind}: kind='features' is there for every network")
     return model.forward_heads if kind=='heads' else partial(model.forward_head, pre_logits=True)
 
+# %% ../../nbs/51_runs.plots.ipynb #fb9584b4
 @torch.no_grad()
 def get_features(
     learn, # A `Learner` of `maca_learner`
     dl=None, # Loader; None: validation
-    kind:str='features', # 'features': the pooled map (AFC); 'heads': the heads' outputs (MI); 'fused': what is classified
+    kind:str='features', # 'features': the pooled map (AFC); 'heads': their outputs (MI); 'fused': what is classified
     max_n:int=None, # At most so many faces, evenly spread; None: all
 ): # n x C features (n x H x C of heads), n class numbers
     """Features of the faces in `dl`, the model in eval mode. Raises `ValueError` for another kind, or for heads of a
@@ -125,6 +126,7 @@ def _input(learn, img):
     return x,np.asarray(TensorImage(dl.decode((x,))[0][0]).as_subclass(torch.Tensor).permute(1,2,0).cpu(),
         dtype=np.uint8)
 
+# %% ../../nbs/51_runs.plots.ipynb #40c01033
 def plot_attention(
     learn, # A `Learner` with attention heads
     img, # Path, PIL image or uint8 array
@@ -205,6 +207,7 @@ def plot_curves(
 _NO_TERMS = ('epoch', 'time', 'lr', 'seconds', 'train_loss', 'valid_loss', 'valid_ce', 'alpha', 'centers_moved',
     'gate_spread')
 
+# %% ../../nbs/51_runs.plots.ipynb #06865b82
 def loss_columns(
     history:pd.DataFrame, # See `plot_curves`
 )->list:
@@ -220,6 +223,7 @@ def _plot_accuracies(history, ax):
                 ls='--' if 'deduplicated' in c else '-')
     ax.set(xlabel='epoch', ylabel='validation, %', title='Accuracy'); ax.legend(fontsize=8)
 
+# %% ../../nbs/51_runs.plots.ipynb #78652936
 def _plot_losses(history, terms, ax):
     "The sum is drawn where there is more than cross-entropy"
     names = {'train_loss': 'sum (train)', 'valid_ce': 'CE (validation)',
@@ -230,6 +234,7 @@ def _plot_losses(history, terms, ax):
     drawn = history[[c for c in shown if c!='valid_ce']]
     if drawn.max().max()>8 and drawn.min().min()>0: ax.set_yscale('log')
 
+# %% ../../nbs/51_runs.plots.ipynb #5cb4cdaa
 def _plot_alpha(history, steps, ax):
     if steps is not None and len(steps):
         ax.plot((steps.step+1)/(len(steps)/len(history)), steps.alpha, lw=1, label='every step')

@@ -255,11 +255,13 @@ def prepare_run(cfg, out, faces, cbs, held):
     run.info = _run_info(run)
     return run
 
+# %% ../../nbs/54_runs.train.ipynb #1a199ac6
 def _claim(out, held):
     "Make the folder, and keep other processes from it; of several processes of one run the first does"
     out.mkdir(parents=True, exist_ok=True)
     if not rank_distrib(): held.enter_context(_alone(out))
 
+# %% ../../nbs/54_runs.train.ipynb #696a681e
 def _checkpoint_key(run):
     "What a checkpoint belongs to: every option but where it runs, and the images"
     cfg = {**absolute_options(run.cfg), 'path': None, 'device': None, 'precision': pick_precision(run.cfg.precision,
@@ -278,6 +280,7 @@ def _learner(run, method, dls, cbs, labels=None, readings=None):
         precision=cfg.precision, label_smoothing=fit.label_smoothing, checkpointing=cfg.checkpointing,
         compile=cfg.compile, lr=fit.lr, wd=fit.wd, cbs=cbs)
 
+# %% ../../nbs/54_runs.train.ipynb #8718f4e6
 def _run_info(run):
     "The content of config.json"
     learn,faces = run.learn,run.faces
@@ -342,6 +345,7 @@ def score_finished(run):
         seen=valid.df.seen_in_train.to_numpy(bool),
         tsne=z, tsne_of=z_of, **votes)
 
+# %% ../../nbs/54_runs.train.ipynb #593e04a7
 def _cost(run):
     model,log,fit = run.learn.model,run.log,run.plan.fit
     return dict(parameters=sum(p.numel() for p in model.parameters()), flops=count_flops(model, run.cfg.size, run.dev),
@@ -379,6 +383,7 @@ def _is_of(cfg, info):
     names = lambda c: [data_name(c.data, c.path), *(o and Path(o).name for o in (c.labels, c.weights))]
     return names(was)==names(cfg) and all(getattr(was, k)==getattr(cfg, k) for k in asdict(cfg) if k not in _WHERE)
 
+# %% ../../nbs/54_runs.train.ipynb #9a9e6197
 def _finish_figures(cfg, out, faces, figures):
     """The scores of a finished run, whose missing figures are drawn. Raises `FileExistsError` where the run is
     another, or nothing is missing"""

@@ -94,16 +94,19 @@ def _bare(o):
 
 def _plain_number(o): return o.item() if isinstance(o, (np.generic, Tensor)) and getattr(o, 'ndim', 0)==0 else o
 
+# %% ../../nbs/28_training.checkpoint.ipynb #ae2946cf
 def _opt_state(opt):
     params = opt.all_params().itemgot(0)
     return dict(state=[dict(opt.state[p]) for p in params], hypers=[{k: _plain_number(v) for k,v in h.items()}
         for h in opt.hypers])
 
+# %% ../../nbs/28_training.checkpoint.ipynb #760701e0
 def _one_tensor(losses):
     "Losses of every step as one tensor on the CPU: as many tensors as steps would take seconds to write"
     parts = itertools.groupby(map(_bare, losses), key=lambda o: o.device)       # the epoch's own may be on a GPU
     return torch.cat([torch.empty(0), *(torch.stack(list(part)).cpu() for _,part in parts)])
 
+# %% ../../nbs/28_training.checkpoint.ipynb #113ec0f2
 def _recorder_state(rec):
     return dict(values=[[_plain_number(v) for v in row] for row in rec.values], lrs=[_plain_number(o) for o in rec.lrs],
         losses=_one_tensor(rec.losses), iters=list(rec.iters), count=rec.smooth_loss.count,
@@ -115,6 +118,7 @@ def _kept_attrs(cb):
     return (*getattr(cb, 'state_attrs', ()), *(('total', 'count') if isinstance(cb, LossTerm) else ()),
         *getattr(cb, 'epoch_attrs', ()))
 
+# %% ../../nbs/28_training.checkpoint.ipynb #544b6fc8
 def _with_names(cbs):
     "Pairs of a name and a callback: the name of its class, and a number where there are several of that class"
     seen = Counter()
@@ -195,6 +199,7 @@ def _all_batches(self:Checkpoint):
         learn.one_batch(i, b)
         if learn.training and num_distrib()<=1 and self.clock()-self.written>=60*self.minutes: self.save(i+1)
 
+# %% ../../nbs/28_training.checkpoint.ipynb #73be9835
 @patch
 def _go_on(self:Checkpoint):
     "Stand where the file stands, at the beginning of its epoch"
@@ -207,6 +212,7 @@ def _go_on(self:Checkpoint):
     self._load_grads(s)
     set_rng_state(self.dls, s['rng'])
 
+# %% ../../nbs/28_training.checkpoint.ipynb #3f3676b2
 @patch
 def _enter_epoch(self:Checkpoint):
     "Stand in the middle of an epoch, whatever callbacks did at its beginning"
@@ -228,6 +234,7 @@ def _load_weights(self:Checkpoint, s):
         self.opt.state[p] = {k: v.to(p.device) if torch.is_tensor(v) else v for k,v in o.items()}
     self.opt.hypers = L(dict(h) for h in s['opt']['hypers'])
 
+# %% ../../nbs/28_training.checkpoint.ipynb #e0c86706
 @patch
 def _load_grads(self:Checkpoint, s):
     "Gradients of batches that wait for a step, and the scale of half precision"
@@ -240,6 +247,7 @@ def _load_grads(self:Checkpoint, s):
 @patch
 def _accumulation(self:Checkpoint): return first(cb for cb in self.learn.cbs if isinstance(cb, GradientAccumulation))
 
+# %% ../../nbs/28_training.checkpoint.ipynb #b6bf1616
 @patch
 def save(self:Checkpoint,
     batch:int=0, # Batches of the epoch that are done

@@ -19,6 +19,7 @@ class _GPULoss(AvgLoss):
         self.total = self.total + learn.to_detach(learn.loss.mean(), cpu=False)*bs
         self.count += bs
 
+# %% ../../nbs/26_training.gpu.ipynb #38ea79c5
 class _GPUSmoothLoss(AvgSmoothLoss):
     "fastai's moving mean of the loss, kept where the loss is"
     def accumulate(self, learn):
@@ -26,6 +27,7 @@ class _GPUSmoothLoss(AvgSmoothLoss):
         loss = to_detach(learn.loss.mean(), cpu=False).as_subclass(torch.Tensor)
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
+# %% ../../nbs/26_training.gpu.ipynb #1d623b39
 class NoWait(FitCallback):
     "On a CUDA device the loss is averaged there, and fetched when the epoch is over. The bar shows no loss"
     order,old,shown = 51,None,None                                 # after `Recorder`
@@ -67,6 +69,7 @@ class _Tensors(nn.Module):
         tensors = iter(tensors)
         return self.kind((k, next(tensors) if there else None) for k,there in self.names.items())
 
+# %% ../../nbs/26_training.gpu.ipynb #3b75a46c
 def _answers(f, x):
     "What `f` gives, and the gradients of a sum of it with fixed weights, each as one vector"
     out = f(x)
@@ -88,6 +91,7 @@ class _GraphedForward:
         return self.graphed.rebuilt(self.graphed(x.as_subclass(torch.Tensor)))
     def __reduce__(self): return getattr,(self.model, 'forward')      # a copy or a file has the model without graphs
 
+# %% ../../nbs/26_training.gpu.ipynb #eb54165d
 def graphed_forward(
     model, # A `FaceNetwork` in training mode, on a CUDA device
     x, # A batch like those to come

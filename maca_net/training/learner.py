@@ -61,6 +61,7 @@ class ForeachSGD(Optimizer):
             if p.is_cuda: p.grad = None
             else: p.grad.detach_().zero_()
 
+# %% ../../nbs/27_training.learner.ipynb #5441e48b
 def _alike(state, params):
     "`params` in two lists: those with one memory layout in parameter, gradient and momentum, and the others"
     for p in params:
@@ -165,6 +166,7 @@ def _set_checkpointing(net):
         raise ValueError(f'checkpointing is for ResNets, not for {net.backbone.arch}')
     net.backbone.checkpointing = True
 
+# %% ../../nbs/27_training.learner.ipynb #ae4bd700
 def _loss_func(dls, given, label_smoothing, cbs):
     "What terms are added to: what was given, else cross-entropy; nothing where a term stands in its place"
     own = [cb.name_ for cb in cbs if getattr(cb, 'replaces_ce', False)]
@@ -175,6 +177,7 @@ def _loss_func(dls, given, label_smoothing, cbs):
     cross_entropy = ValidCrossEntropy if own else CrossEntropyLossFlat
     return cross_entropy(flatten=False, label_smoothing=label_smoothing, weight=weight)
 
+# %% ../../nbs/27_training.learner.ipynb #e7f83b5c
 def _warn_of_small_map(net, size):
     "Warn where the heads, which choose between the positions of the last map, have few to choose from"
     body = net.backbone

@@ -32,11 +32,13 @@ def _lrs(learn, lr):
     learn.opt.set_hyper('lr', learn.lr if lr is None else lr)
     return np.array([h['lr'] for h in learn.opt.hypers])
 
+# %% ../../nbs/26_training.schedules.ipynb #23109ca0
 def _fit(learn, sched, n_epoch, warmup, cbs, kwargs):
     if not 0<=warmup<n_epoch:
         raise ValueError(f'warmup is a number of epochs, at least 0 and below n_epoch={n_epoch}, not {warmup}')
     learn.fit(n_epoch, cbs=L(ParamScheduler({'lr': Warmup(sched, n_epoch, warmup)}))+L(cbs), **kwargs)
 
+# %% ../../nbs/26_training.schedules.ipynb #2d2d82a3
 @patch
 @delegates(Learner.fit, but='lr')
 def fit_step(self:Learner,
