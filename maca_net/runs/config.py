@@ -245,7 +245,7 @@ def absolute_options(
     "The options with absolute paths. Weights by name keep their name"
     d = asdict(cfg)
     for k in ('path', 'labels', 'weights'):
-        if d[k] and (k!='weights' or Path(d[k]).is_file()): d[k] = str(Path(d[k]).absolute())
+        if d[k] and (k!='weights' or Path(d[k]).is_file()): d[k] = str(Path(d[k]).expanduser().resolve())
     return d
 
 # %% ../../nbs/50_runs.config.ipynb #acf79725
