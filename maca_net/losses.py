@@ -131,8 +131,9 @@ def afc_loss(
         a = theta.sigmoid()[None]
         loss = mean_to_target(a*scale*center_distances(x, centers, per_dim) + (1-a)*cosine_distances(x, centers), y)
     else:
+        euc = scale*center_loss(x, y, centers, per_dim)          # before the other term: gradients add up in this order
         cos = cosine_center_loss(x, y, centers) if isinstance(alpha, str) or alpha<1 else None
-        loss = weighted_terms(scale*center_loss(x, y, centers, per_dim), cos, theta, alpha)
+        loss = weighted_terms(euc, cos, theta, alpha)
     return loss + margin_loss(centers) if inter=='margin' else loss
 
 # %% ../nbs/21_losses.ipynb #453ac28a
