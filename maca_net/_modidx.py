@@ -201,6 +201,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.data.faces.counts_table': ('data.faces.html#counts_table', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.fingerprint': ('data.faces.html#fingerprint', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.is_system': ('data.faces.html#is_system', 'maca_net/data/faces.py'),
+                                     'maca_net.data.faces.load_pixels': ('data.faces.html#load_pixels', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.mark_seen': ('data.faces.html#mark_seen', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.open_text': ('data.faces.html#open_text', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.pixel_hash': ('data.faces.html#pixel_hash', 'maca_net/data/faces.py'),

@@ -6,8 +6,8 @@
 __all__ = ['PUBLISHED', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage', 'WrongSize', 'DuplicateName',
            'DuplicatePixels', 'SeveralLabels', 'CountDiffers', 'NoLabel', 'NotAFace', 'ClassesNamed', 'SkippedFile',
            'text_encoding', 'open_text', 'read_table', 'check_names', 'Faces', 'is_system', 'walk_files',
-           'skipped_text', 'visible_files', 'pixel_hash', 'mark_seen', 'audit', 'stratified_split', 'fingerprint',
-           'counts_table', 'DatasetSpec']
+           'skipped_text', 'visible_files', 'pixel_hash', 'mark_seen', 'load_pixels', 'audit', 'stratified_split',
+           'fingerprint', 'counts_table', 'DatasetSpec']
 
 # %% ../../nbs/06_data.faces.ipynb #c57c34ae
 import codecs, hashlib, warnings
@@ -283,6 +283,17 @@ def _duplicates(faces):
         faces.note(DuplicateName, s, len(d),
             f'{faces.name}: {len(d)} image names occur twice in {s}, both rows are kept: {_names(list(d.name))}')
     return faces
+
+# %% ../../nbs/06_data.faces.ipynb #3ac9277a
+def load_pixels(
+    faces:Faces, # With the paths of its images; what a reader knows before it reads them
+    mode:str='RGB', # 'RGB' or 'L'
+    size:tuple=None, # (height, width) that all images must have; None: whatever they have
+    on_bad:str='error', # 'error' stops at a missing, unreadable or wrong image; 'warn' goes on without it
+    progress:bool=True, # Show a bar while reading
+)->Faces:
+    "Check and read the images, and say which occur twice: the last line of most readers. Raises `OSError` or `ValueError`"
+    return _duplicates(_load(faces, mode, size, on_bad, progress=progress))
 
 # %% ../../nbs/06_data.faces.ipynb #f83081a9
 def _check_counts(faces):

@@ -13,7 +13,7 @@ from ..core import *
 from ..options import *
 from ..data.images import *
 from ..data.faces import *
-from ..data.faces import _duplicates, _load, _names
+from ..data.faces import _names
 from .rafdb import _RAF
 
 # %% ../../nbs/10_datasets.folder.ipynb #35cd8e65
@@ -147,7 +147,7 @@ def read_folder(
     _numbers_named(faces)
     faces.vocab = sort_vocab(faces.df.label)
     _valid_from_train(root, faces, valid_pct, split_seed)
-    return _duplicates(_load(faces, 'RGB', None, on_bad, progress=progress))
+    return load_pixels(faces, 'RGB', None, on_bad, progress)
 
 # %% ../../nbs/10_datasets.folder.ipynb #2e43ce4d
 DATASETS.register(DatasetSpec('folder', "images of one's own, one folder a class", read_folder,
