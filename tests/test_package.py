@@ -61,7 +61,7 @@ def test_figures_are_pictures(trained):
 
 @pytest.mark.parametrize('args,says', [
     (['--data', 'ferplus'], 'needs a path'),
-    (['--data', 'ferplus', '--path', 'nowhere'], 'is no folder'),
+    (['--data', 'ferplus', '--path', 'nowhere'], 'no such folder'),
     (['--arch', 'resnet99x', '--n-faces', '160'], 'resnet99x'),
     (['--weights', 'nowhere.pth', '--arch', 'resnet18', '--n-faces', '160'], 'no such file'),
     (['--epochs', '0'], 'epochs is'),
