@@ -105,7 +105,8 @@ def test_maca_train_on_two_processes(tmp_path):
     r = train(32)
     check(r)
     assert 'going on with it' in r.stdout and r.stdout.count('run saved in')==1                  # one of them tells
-    def without_seconds(text): return [line.rpartition(',')[0] for line in text.splitlines()]      # of an epoch done again
+    # an epoch that is done again takes another time
+    def without_seconds(text): return [line.rpartition(',')[0] for line in text.splitlines()]
     whole = without_seconds((out/'history.csv').read_text())
     assert whole[:2]==without_seconds(first) and len(whole)==4
     info = json.loads((out/'config.json').read_text())
