@@ -292,7 +292,7 @@ def load_pixels(
     on_bad:str='error', # 'error' stops at a missing, unreadable or wrong image; 'warn' goes on without it
     progress:bool=True, # Show a bar while reading
 )->Faces:
-    "Check and read the images, and say which occur twice: the last line of most readers. Raises `OSError` or `ValueError`"
+    "Check and read the images, and say which occur twice: the end of most readers. Raises `OSError` or `ValueError`"
     return _duplicates(_load(faces, mode, size, on_bad, progress=progress))
 
 # %% ../../nbs/06_data.faces.ipynb #f83081a9
