@@ -72,7 +72,9 @@ def to_torch(net, file, meta):
         warnings.simplefilter('ignore')
         example = (torch.rand(2, 3, *meta['size']),)
         prog = torch.export.export(net.cpu().eval(), example, dynamic_shapes=({0: torch.export.Dim('batch')},))
-        for node in prog.graph.nodes: node.meta.pop('stack_trace', None)       # it holds paths of this machine
+        for part in prog.graph_module.modules():       # a graph can hold others: what runs without autocast, say
+            for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+                node.meta.pop('stack_trace', None)                             # it holds paths of this machine
         with atomic_path(file) as tmp: torch.export.save(prog, tmp, extra_files={'maca_net.json': json.dumps(meta)})
 
 # %% ../../nbs/74_deploy.export.ipynb #8cc414f7
