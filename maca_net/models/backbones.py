@@ -127,6 +127,7 @@ class Backbone:
     stats:tuple=STATS['imagenet']   # Mean and standard deviation of its input
     weights:dict=field(default_factory=dict)    # Name -> `Weights`; 'imagenet' is the usual name of the usual ones
     stems:tuple=('imagenet',)       # Of `STEMS`, those that it can be built with; 'imagenet' stands for its own
+    read:Callable=None              # file -> names to tensors, for files that `read_weights` cannot read, else None
     about:str=''                    # One line
 
     def stats_for(self, weights=None):

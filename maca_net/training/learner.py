@@ -14,6 +14,7 @@ from ..profile import *
 from ..models.readings import *
 from ..models.weights import *
 from ..models.backbones import *
+from ..models.dlib29 import *
 from ..data.loaders import *
 from ..metrics import *
 from ..methods.base import *
@@ -146,6 +147,8 @@ def maca_learner(
     method = METHODS[method] if isinstance(method, str) else method
     readings = resolve_readings(method.readings, readings, n_heads, afc_weight, mi_weight)
     net = build_network(dls.c, method, arch, readings, weights, stem, last_stride)
+    if weights is not None and hasattr(net.backbone, 'settle'):
+        net.backbone.settle([dls.train.one_batch()[0] for _ in range(4)])
     set_precision(net, precision, device_of(dls, net))
     if checkpointing: _set_checkpointing(net)
     if compile: net.compile()
