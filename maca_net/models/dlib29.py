@@ -6,15 +6,14 @@
 __all__ = ['FACE_FILE', 'read_dlib', 'settle', 'Dlib29Block', 'Dlib29', 'dlib_tensors', 'dlib_matrix', 'fetch_dlib', 'read_dat',
            'dlib_descriptor']
 
-# %% ../../nbs/20_models.dlib29.ipynb #9ea7ab11
-import importlib.util
+# %% ../../nbs/20_models.dlib29.ipynb #6d422b84
 from fastai.vision.all import *
 from safetensors.torch import load_file, save_file
 from ..core import *
 from ..options import *
 from .backbones import *
 
-# %% ../../nbs/20_models.dlib29.ipynb #82ca460a
+# %% ../../nbs/20_models.dlib29.ipynb #69342f45
 def _read_int(b, i):
     "(whole number at byte `i` of `b`, the byte behind it)"
     n = b[i] & 15
@@ -33,7 +32,7 @@ def _read_tensor(b, i):
     if version!=2 or min(sizes)<0 or i+4*n>len(b): raise ValueError('a tensor is not whole')
     return torch.from_numpy(np.frombuffer(b, '<f4', n, i).copy()),i+4*n
 
-# %% ../../nbs/20_models.dlib29.ipynb #ed8fce01
+# %% ../../nbs/20_models.dlib29.ipynb #c0a294ff
 # how a layer is marked: its kind, and the whole numbers before its tensor
 _MARKS = {b'\x01\x05con_4': ('conv', 0), b'\x01\x07affine_': ('affine', 0), b'\x01\x04fc_2': ('fc', 2)}
 
@@ -54,7 +53,7 @@ def read_dlib(
     if not found: raise ValueError(f'{file} is no network of dlib')
     return found
 
-# %% ../../nbs/20_models.dlib29.ipynb #948c1c0a
+# %% ../../nbs/20_models.dlib29.ipynb #444fcac7
 @torch.no_grad()
 def settle(
     net, # A network whose batch norms do the work of affine layers; changed in place
@@ -79,7 +78,7 @@ def settle(
         bn.weight.copy_(scale*(var+bn.eps).sqrt()); bn.bias.copy_(shift+scale*mean)
         bn.running_mean.copy_(mean); bn.running_var.copy_(var)
 
-# %% ../../nbs/20_models.dlib29.ipynb #0006a50c
+# %% ../../nbs/20_models.dlib29.ipynb #233953fe
 class Dlib29Block(nn.Module):
     "B x `ni` x h x w -> B x `nf` x h/stride x w/stride"
     def __init__(self, ni, nf, stride=1, padding=1):
@@ -98,7 +97,7 @@ def _grow(x, c, h, w):
     lacks = (c-x.shape[1], h-x.shape[2], w-x.shape[3])
     return F.pad(x, (0, lacks[2], 0, lacks[1], 0, lacks[0])) if any(lacks) else x
 
-# %% ../../nbs/20_models.dlib29.ipynb #f6b0cad4
+# %% ../../nbs/20_models.dlib29.ipynb #68c9cbc4
 _STAGES = [[(32, 1)]*3, [(64, 2), *[(64, 1)]*3], [(128, 2), *[(128, 1)]*2], [(256, 2), *[(256, 1)]*2], [(256, 2)]]
 
 class Dlib29(nn.Module):
@@ -112,8 +111,8 @@ class Dlib29(nn.Module):
         for blocks in _STAGES:
             stages.append(nn.Sequential())
             for nf,stride in blocks:
-                is_last = blocks is _STAGES[-1]
-                stages[-1].append(Dlib29Block(ni, nf, last_stride if is_last else stride, int(not (exact and stride==2))))
+                padding = 0 if exact and stride==2 else 1
+                stages[-1].append(Dlib29Block(ni, nf, last_stride if blocks is _STAGES[-1] else stride, padding))
                 ni = nf
         self.stages = nn.Sequential(*stages)
 
@@ -138,7 +137,7 @@ class Dlib29(nn.Module):
         blocks = [b for stage in self.stages for b in stage]
         return [(self.conv, self.bn), *(p for b in blocks for p in ((b.conv1, b.bn1), (b.conv2, b.bn2)))]
 
-# %% ../../nbs/20_models.dlib29.ipynb #5dddeb0e
+# %% ../../nbs/20_models.dlib29.ipynb #240c3630
 def dlib_tensors(
     layers, # From `read_dlib`
     net, # A `Dlib29`
@@ -146,13 +145,14 @@ def dlib_tensors(
     "The parameters of dlib's layers in the names of `Dlib29`. Raises `ValueError` for another network"
     net = deepcopy(net)
     kinds = [*['conv', 'affine']*len(net.layers()), 'fc']
-    if [k for k,_ in layers]!=kinds: raise ValueError(f"its {len(layers)} layers are not dlib's face recognition network")
+    if [k for k,_ in layers]!=kinds: raise ValueError(f'{len(layers)} layers, which are those of another network')
     values = iter(v for _,v in layers)
     with torch.no_grad():
         for conv,bn in net.layers():
             for module in (conv, bn):
                 v,n = next(values),module.weight.numel()
-                if len(v)!=n+len(module.bias): raise ValueError(f'a layer of {len(v)} numbers, where {n+len(module.bias)} fit')
+                fits = n+len(module.bias)
+                if len(v)!=fits: raise ValueError(f'a layer of {len(v)} numbers, where {fits} fit')
                 module.weight.copy_(v[:n].view_as(module.weight))
                 module.bias.copy_(v[n:])
             bn.running_mean.zero_(); bn.running_var.fill_(1-bn.eps)
@@ -162,52 +162,49 @@ def dlib_matrix(layers)->torch.Tensor:
     "The matrix, 256 x 128, that turns the mean of the last map into dlib's descriptor"
     return layers[-1][1].view(256, 128)
 
-# %% ../../nbs/20_models.dlib29.ipynb #4e433c89
+# %% ../../nbs/20_models.dlib29.ipynb #8bec12b5
 FACE_FILE = 'dlib_face_recognition_resnet_model_v1.dat'
 _DAT = '55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30'    # SHA-256 of that file
-_GET = f'pip install "maca_net[face]", or pass {FACE_FILE} as the weights'
 
-def _find_dat():
-    "dlib's file in the package that brings it; the package is not imported"
-    spec = importlib.util.find_spec('face_recognition_models')
-    files = [Path(o)/'models'/FACE_FILE for o in (spec and spec.submodule_search_locations or ())]
-    return next((f for f in files if f.is_file()), None)
+def _find_dat(): return find_packaged('face_recognition_models', f'models/{FACE_FILE}', 'face')
 
 def fetch_dlib()->Path:
     "dlib's weights as safetensors in torch's cache, converted where they are not there yet. Raises `ImportError`"
     file = Path(torch.hub.get_dir())/'checkpoints'/'dlib29.safetensors'
     if file.is_file(): return file
-    if (dat := _find_dat()) is None: raise ImportError(f'the face weights are not installed: {_GET}')
-    if sha256(dat)!=_DAT: raise ValueError(f'{dat} is not the file that was published: {_GET}')
+    dat = _find_dat()
+    if sha256(dat)!=_DAT: raise ValueError(f'{dat} is not the file that was published: install its package anew')
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(file) as tmp: save_file(dlib_tensors(read_dlib(dat), Dlib29()), tmp)
     return file
 
-# %% ../../nbs/20_models.dlib29.ipynb #72d0c1d8
+# %% ../../nbs/20_models.dlib29.ipynb #9ad05466
 def read_dat(
     file, # Any file of weights
 )->dict|None: # Name -> tensor; None where the file is none of dlib's
     "A file of dlib in the names of `Dlib29`"
     if Path(file).suffix!='.dat': return None
     try: return dlib_tensors(read_dlib(file), Dlib29())
-    except ValueError as e: raise ValueError(f"{file} is not dlib's face recognition network ({first_line(e)})") from None
+    except ValueError as e:
+        raise ValueError(f"{file} is not dlib's face recognition network ({first_line(e)})") from None
 
 # dlib takes (value - (122.782, 117.001, 104.298))/256 of values in 0..255
 _STATS = ([122.782/255, 117.001/255, 104.298/255], [256/255]*3)
 
 BACKBONES.register(Backbone('dlib29', Dlib29, 256, size=150, stats=_STATS, read=read_dat,
-    weights=dict(face=Weights('dlib face recognition', "CC0 (Davis King); the photographs behind it were collected for research",
+    weights=dict(face=Weights('dlib face recognition',
+        'CC0 (Davis King); the photographs behind it were collected for research',
         'face recognition: about 3 million photographs of 7,485 people', fetch_dlib,
-        sha256='5a953fb6756ba698ca16ce20d8761fa3cd8c91b775fd4f6f9d09458c37ee8f30', url='https://github.com/davisking/dlib-models')),
+        sha256='5a953fb6756ba698ca16ce20d8761fa3cd8c91b775fd4f6f9d09458c37ee8f30',
+        url='https://github.com/davisking/dlib-models')),
     about="dlib's face recognition network, a narrow ResNet of 29 layers"))
 
-# %% ../../nbs/20_models.dlib29.ipynb #32a3d351
+# %% ../../nbs/20_models.dlib29.ipynb #6e3976f9
 def dlib_descriptor(
     images, # n x 150 x 150 x 3, uint8
     layers=None, # From `read_dlib`; None: of the installed file
 )->np.ndarray: # n x 128
     "dlib's face descriptor, by the exact network: a check of the weights. Raises `ImportError` where they are missing"
-    if layers is None and _find_dat() is None: raise ImportError(f'the face weights are not installed: {_GET}')
     layers = layers or read_dlib(_find_dat())
     net = Dlib29(exact=True).eval()
     net.load_state_dict(dlib_tensors(layers, net))
