@@ -68,7 +68,7 @@ def fit_cosine(self:Learner,
     n_epoch`"""
     _fit(self, SchedCos(_lrs(self, lr), 0.), n_epoch, min(1., n_epoch/10) if warmup is None else warmup, cbs, kwargs)
 
-# %% ../../nbs/28_training.schedules.ipynb #d50168c2
+# %% ../../nbs/28_training.schedules.ipynb #5a71f3e1
 def sizes_by_epoch(
     start:int, # Pixels of the first epoch
     size:int, # Pixels in the end
@@ -80,7 +80,7 @@ def sizes_by_epoch(
     shares = [min(1., e/(until*n_epoch)) for e in range(n_epoch)]
     return [size if s==1 else min(size, 8*round((start+(size-start)*s)/8)) for s in shares]
 
-# %% ../../nbs/28_training.schedules.ipynb #675404a7
+# %% ../../nbs/28_training.schedules.ipynb #6e8cb642
 class GrowSize(FitCallback):
     "Trains on images that grow from `start` pixels to those of the loaders, see `sizes_by_epoch`"
     order = -5                                           # before anything looks at a batch
