@@ -32,6 +32,7 @@ from .plots import *
 from .evaluate import *
 from .figures import *
 from .blind import *
+from .teacher import *
 
 # %% ../../nbs/55_runs.train.ipynb #58f2edc4
 def pixel_baseline(
@@ -229,6 +230,7 @@ def check_names(
         if file and not Path(file).expanduser().exists():
             raise FileNotFoundError(f'{k} {file}: there is no such {"folder" if k=="path" else "file"}')
     if cfg.blind: blind_files(cfg.blind)
+    if cfg.teacher: teacher_list(cfg.teacher)
     plan = resolve(cfg)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')                             # they come again with the network that is trained
@@ -252,13 +254,26 @@ def prepare_run(cfg, out, faces, cbs, held):
         _claim(out, held)
         labels = run_stages(run)
     set_seed(cfg.seed)
-    run.dls = face_dls(faces, **vars(plan.batches), device=dev, rows=plan.method.rows)
+    run.dls = _training_dls(run)
     run.log,run.checkpoint = RunLog(out),Checkpoint(out/'checkpoint.pt', key=_checkpoint_key(run))
     run.learn = _learner(run, plan.method, run.dls, [run.log, run.checkpoint, *L(cbs)], labels)
     if not plan.method.stages: _claim(out, held)                   # not before every name is known to be right
     if run.checkpoint.file.exists(): print(f'{out} holds an interrupted run: going on with it', flush=True)
     run.info = _run_info(run)
     return run
+
+# %% ../../nbs/55_runs.train.ipynb #0f7929ef
+def _training_dls(run):
+    "The loaders of a run. With teachers the targets of the training faces are mixed with the teachers' answers"
+    cfg,faces,batches = run.cfg,run.faces,vars(run.plan.batches)
+    if cfg.teacher:
+        runs = teacher_list(cfg.teacher)
+        print(f'{len(runs)} teacher{"s"*(len(runs)>1)} answer{"s"*(len(runs)==1)} for the training faces', flush=True)
+        answers = teacher_answers(runs, faces, run.dev)
+        faces,batches = taught(faces, answers, cfg.teacher_weight, batches['target']),dict(batches, target='votes')
+    dls = face_dls(faces, **batches, device=run.dev, rows=run.plan.method.rows)
+    dls.faces = run.faces.only('train', 'valid')               # scores go by the labels and votes of the data
+    return dls
 
 # %% ../../nbs/55_runs.train.ipynb #1a199ac6
 def _claim(out, held):
@@ -279,6 +294,7 @@ def _learner(run, method, dls, cbs, labels=None, readings=None):
     "The `Learner` of a run, or of one of its stages"
     cfg,fit = run.cfg,run.plan.fit
     if fit.ema: cbs = [*cbs, EMA(fit.ema)]
+    if fit.grow: cbs = [*cbs, GrowSize(fit.grow)]
     if fit.accumulate>1: cbs = [*cbs, GradientAccumulation(cfg.bs*fit.accumulate//max(1, num_distrib()))]
     if not is_watched() and not rank_distrib(): cbs = [*cbs, ProgressLines()]
     return maca_learner(dls, method=method, readings=run.plan.readings if readings is None else readings,
@@ -303,10 +319,11 @@ def fit_run(run):
     with distributed(run.learn): _fit_by(run.learn, run.plan.fit)
 
 def _fit_by(learn, fit):
-    by = dict(step=partial(learn.fit_step, step=fit.step, warmup=fit.warmup or 0.),
-        cosine=partial(learn.fit_cosine, warmup=fit.warmup),
+    kw = {} if fit.schedule=='one_cycle' else dict(frozen=fit.frozen)
+    by = dict(step=partial(learn.fit_step, step=fit.step, warmup=fit.warmup or 0., **kw),
+        cosine=partial(learn.fit_cosine, warmup=fit.warmup, **kw),
         one_cycle=learn.fit_one_cycle)
-    by[fit.schedule](fit.epochs, fit.lr)
+    by[fit.schedule](fit.epochs, fit.lr if fit.backbone_lr==1 else [fit.lr*fit.backbone_lr, fit.lr])
 
 # %% ../../nbs/55_runs.train.ipynb #1b7f6118
 def run_stages(run):
