@@ -9,7 +9,7 @@ __all__ = ['Face', 'Prediction', 'table_columns', 'Predictions', 'spreadsheet_te
 # %% ../../nbs/75_deploy.predict.ipynb #3ca27aff
 import hashlib, json, re, sys, threading, warnings
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from dataclasses import dataclass, field
 from fastcore.basics import patch
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..core import *
 from ..options import *
 from ..data.images import *
 from ..data.frames import *
+from .shipped import *
 from .detect import *
 from .align import *
 from .runtime import *
@@ -64,9 +65,11 @@ class Prediction:
     size:tuple          # width, height
     faces:list=field(default_factory=list)
     time:float|None=None # of a frame of a video, in seconds
+    left_out:int=0       # smaller faces that were found beyond `most_faces`
     def to_dict(self):
         "What is written as JSON; `face` counts from 1"
         out = dict(image=self.image, width=self.size[0], height=self.size[1])
+        if self.left_out: out['left_out'] = self.left_out
         if self.time is not None: out['time'] = _rounded(self.time, 3)
         return dict(out, faces=[dict(face=i, **f.to_dict()) for i,f in enumerate(self.faces, 1)])
     def rows(self):
@@ -170,7 +173,6 @@ class _RunNetwork:
 # %% ../../nbs/75_deploy.predict.ipynb #a7500012
 def _open_network(run, device, epoch):
     "A `_FileNetwork` or a `_RunNetwork`"
-    run = Path(run)
     if run.suffix in ('.onnx', '.xml'): return _FileNetwork(run, device, epoch)
     if run.is_file() and run.suffix!='.safetensors':
         raise ValueError(f'{run} is no model: pass the folder of a run, or a .safetensors, .onnx or .xml file '
@@ -180,7 +182,6 @@ def _open_network(run, device, epoch):
 # %% ../../nbs/75_deploy.predict.ipynb #1489ece1
 def _model_name(run, epoch, frame):
     "What tells one model's answers from another's: its name, and a hash of its weights and of its frame"
-    run = Path(run)
     content = sha256(_weights_file(run, epoch)) + json.dumps(frame.to_dict())
     return f'{run.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
 
@@ -195,19 +196,24 @@ def _weights_file(run, epoch):
 class Predictor:
     "A trained run that answers for pictures. Raises `OSError` or `ValueError` for what is no run"
     def __init__(self,
-        run, # Folder of a run (or one of the Hub's), or a file exported from one (.safetensors, .onnx, .xml)
+        run=None, # Folder of a run (or one of the Hub's), or a file exported from one (.safetensors, .onnx, .xml);
+                  # None: the model that comes with the package, see `default_model`
         device=None, # Where to compute; None: a GPU when there is one. An .onnx or .xml file computes on the CPU
         detector='mtcnn', # See `get_detector`
         frame:Frame=None, # How faces are cut out; None: as the run's data are, FERPlus's where that is not known
         epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
         bs:int=64, # Faces at a time
         flip:bool=False, # The mean of each face's answer and its mirror image's: twice the time, mostly a little better
+        most_faces:int=None, # Only the largest faces of a picture are answered for; None: all
     ):
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
+        if most_faces is not None and most_faces<1: raise ValueError(f'most_faces is at least 1, not {most_faces}')
+        self.path = run = default_model() if run is None else Path(run)
+        if run.parent==weights_folder(): print(_SHIPPED.format(name=run.name, card=run.parent/CARD), file=sys.stderr)
         self.detector,self._lock = detector if detector=='mtcnn' else get_detector(detector),threading.Lock()
         self.net = _open_network(run, device, epoch)
         self.model,self.info,self.device,self.n_heads = self.net.model,self.net.info,self.net.device,self.net.n_heads
-        meta = self.net.meta
+        meta,self.most_faces = self.net.meta,most_faces
         self.labels,self.size,self.resize,self.flip = meta['labels'],meta['size'][0],meta['resize'],flip
         self.bs = max(1, min(bs, _MOST_FLOATS//(3*self.size**2)))
         known = Frame.from_dict(meta['frame']) if meta['frame'] else None
@@ -220,6 +226,7 @@ class Predictor:
             some = faces[i:i+self.bs]
             yield some,face_batch([f.crop for f in some], self.resize, self.net.grey)
 
+_SHIPPED = '{name} answers, the model that comes with maca_net: {card} says what it was trained on, and where it fails'
 _MOST_FLOATS = 2**25       # of one batch of faces: 134 MB
 
 # %% ../../nbs/75_deploy.predict.ipynb #a7500013
@@ -246,7 +253,10 @@ def _locate(self:Predictor, o, detect):
         return p
     if self._guessed: warnings.warn(_GUESSED)
     self._guessed = False
-    for box,landmarks,score in zip(*self.find(im)):
+    found = self.find(im)
+    kept = Detected(*(a[:self.most_faces] for a in found))
+    p.left_out = len(found.boxes)-len(kept.boxes)
+    for box,landmarks,score in zip(*kept):
         crop = align_face(im, landmarks, self.frame)
         box,landmarks = (o.round(1).tolist() for o in (box, landmarks))
         p.faces.append(Face(box, None, None, crop, landmarks, round(float(score), 4)))
@@ -270,7 +280,7 @@ def predict(self:Predictor,
     if attention or gradcam: self._needs_run('attention and gradcam')
     if attention and not self.n_heads: raise ValueError('attention: this model has no attention heads')
     if gradcam:
-        with needs('predict', 'grad-cam'): import pytorch_grad_cam      # noqa: F401
+        with needs('gradcam', 'grad-cam'): import pytorch_grad_cam      # noqa: F401
     images,single = _many(images)
     with self._lock: out = Predictions(self._locate(o, detect) for o in images)
     with self._lock: self._classify([f for p in out for f in p.faces], attention, gradcam)
@@ -374,9 +384,7 @@ def place_labels(
     return placed
 
 # %% ../../nbs/75_deploy.predict.ipynb #15e3fd0e
-def _rgb(c):
-    import matplotlib.colors
-    return tuple(round(255*v) for v in matplotlib.colors.to_rgb(c))
+def _rgb(c): return ImageColor.getrgb(c)[:3]
 
 def _contrast(color):
     "Black or white, whichever is seen better on a colour"
