@@ -173,6 +173,7 @@ FIGURES = dict(
     tsne='The features of the validation faces, by t-SNE',
     per_class='Accuracy of each expression',
     attention='Where the heads look, for the surest faces',
+    reliability='How often an answer is right against how sure it is, before and after calibration',
     curves='How the training went')
 
 def figures_html(
@@ -197,8 +198,9 @@ def run_html(
     if not metrics:
         text = 'This is an exported file; the folder of the run has its metrics and figures.'
         return message_html('No figures here', text)
+    ece = metrics.get('calibration', {}).get('best', {}).get('ece_calibrated', metrics['ece'])
     numbers = {'accuracy': f"{metrics['accuracy']:.1%}", 'mean over expressions': f"{metrics['macro_accuracy']:.1%}",
-               'calibration error': f"{metrics['ece']:.1%}", 'validation faces': f"{metrics['n']:,}"}
+               'calibration error': f"{ece:.1%}", 'validation faces': f"{metrics['n']:,}"}
     cards = ''.join(f'<div><b>{v}</b><span>{k}</span></div>' for k,v in numbers.items())
     c = info['config']
     made = (f"{c['arch']}, method {c['method']}, {c['size']} px, {c['epochs']} epochs on {c['data']}, "
