@@ -45,17 +45,18 @@ def calibration(
     targs:np.ndarray, # n class numbers
     seed:int=0, # Of the halves, see `calibration_halves`
     temperature:float=None, # That of other faces: only measured here
+    calibrated:np.ndarray=None, # n x K, cross-fitted elsewhere; None: here
 )->dict: # temperature; ece, ece_mass and nll; the same with _calibrated, cross-fitted; n
     """The temperature of all faces, and what the temperature of one half does for the other half. Where that is not
     at least a smaller NLL, the temperature is 1"""
     probs,targs = np.asarray(probs, np.float64),np.asarray(targs)
     if temperature is not None: t,q = temperature,tempered(probs, temperature)
     else:
-        q = cross_fitted(probs, targs, seed) if len(targs)>1 else probs
+        q = calibrated if calibrated is not None else cross_fitted(probs, targs, seed) if len(targs)>1 else probs
         helps = mean_nll(q, targs)<mean_nll(probs, targs)
         t,q = (fit_temperature(probs, targs), q) if helps else (1., probs)
-    calibrated = {f'{k}_calibrated': v for k,v in _errors(q, targs).items()}
-    return dict(temperature=t, n=len(targs), **_errors(probs, targs), **calibrated)
+    after = {f'{k}_calibrated': v for k,v in _errors(q, targs).items()}
+    return dict(temperature=t, n=len(targs), **_errors(probs, targs), **after)
 
 def mean_nll(
     probs:np.ndarray, # n x K probabilities

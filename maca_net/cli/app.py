@@ -31,6 +31,8 @@ def app_parser():
     p.add_argument('--allow-host', action='append', metavar='NAME',
         help='a further name under which browsers ask for the page, such as a proxy; may be given several times')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
+    p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
+        help="probabilities as the network gives them, without the run's temperature")
     p.add_argument('--open', dest='open_browser', action='store_true', help='open the page in a browser')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p

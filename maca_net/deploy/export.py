@@ -15,6 +15,7 @@ from ..data.loaders import *
 from ..metrics import *
 from ..runs.config import *
 from ..runs.evaluate import *
+from ..runs.ensemble import *
 from .classifier import *
 from .runtime import *
 
@@ -102,9 +103,32 @@ def _check_target(run, file, suffix):
     if is_weights or file.resolve()==Path(run).resolve():
         raise ValueError(f'{file} holds the weights of a run: choose another name')
 
+# %% ../../nbs/74_deploy.export.ipynb #3189576d
+def _to_export(run, epoch, calibrated):
+    "(the module that goes into a file, its metadata, the model and configuration of a run)"
+    if is_ensemble(run): return *_ensemble_to_export(run, epoch, calibrated),None,None
+    model,info = load_run(run, 'cpu', epoch)
+    if not calibrated: info = {k: v for k,v in info.items() if k!='calibration'}
+    return FaceClassifier.of(model, info),metadata(info, epoch),model,info
+
+def _ensemble_to_export(run, epoch, calibrated):
+    """(`FaceEnsemble`, metadata) of an ensemble. Members stay at their temperatures; `calibrated` is about the
+    temperature of their mean"""
+    if epoch!='best': raise ValueError(f'epoch={epoch}: an ensemble holds the chosen epoch of its members alone')
+    members = ensemble_members(run)
+    loaded = [load_run(m, 'cpu') for m in members]
+    metas,fitted = [metadata(info) for _,info in loaded],ensemble_temperatures(run) if calibrated else {}
+    for k,what in dict(resize='read faces of', frame='cut faces out by').items():
+        for m,meta in zip(members, metas):
+            if meta[k]!=metas[0][k]: raise ValueError(f'{members[0]} and {m} {what} {metas[0][k]} and {meta[k]}: one '
+                'file answers for faces of one kind; export the members one by one, maca_predict takes the folder')
+    each = {k: [meta[k] for meta in metas] for k in ('method', 'arch', 'epochs', 'seed')}
+    meta = dict(metas[0], **each, members=[m.name for m in members], **calibration_metadata(fitted))
+    return FaceEnsemble([FaceClassifier.of(*o) for o in loaded], fitted.get('temperature')),meta
+
 # %% ../../nbs/74_deploy.export.ipynb #a7400002
 def export_run(
-    run, # Run directory, or a .safetensors file written here
+    run, # Run directory, or a .safetensors file written here, or the folder of an ensemble
     format:str='onnx', # A name from `FORMATS`
     file=None, # Where to; None: beside the weights, named as the run
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
@@ -113,12 +137,11 @@ def export_run(
 )->dict: # file, bytes, max_difference
     "Write a run's model in another format, and hold it against torch. Raises `ValueError` where they differ"
     check_choice('format', format, FORMATS)
-    model,info = load_run(run, 'cpu', epoch)
-    if not calibrated: info = {k: v for k,v in info.items() if k!='calibration'}
-    meta = metadata(info, epoch)
+    net,meta,model,info = _to_export(run, epoch, calibrated)
+    if model is None and format=='safetensors':
+        raise ValueError(f'{run}: an ensemble goes into onnx, openvino or torch; a .safetensors file holds one run')
     file = Path(file) if file else _beside(run, FORMATS[format], epoch)
     _check_target(run, file, FORMATS[format])
-    net = FaceClassifier.of(model, info)
     write = dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
     with TemporaryDirectory() as d:
         made = Path(d)/file.name
@@ -200,6 +223,7 @@ def quantize_run(
     answer, `difference` that of the probability that changes most, mean over faces. Raises `ValueError` for another
     ending"""
     with needs('export', 'onnx'): import onnx
+    if is_ensemble(run): raise ValueError(f'{run}: INT8 is for a run; an ensemble is exported in float')
     model,info = load_run(run, 'cpu', epoch)
     cfg,meta = run_config(info, path),metadata(info, epoch, calibrated)
     file = Path(file) if file else _beside(run, '.int8.onnx', epoch)

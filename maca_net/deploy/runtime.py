@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MAX_SIZE', 'MAX_SIDE', 'MAX_LABELS', 'MAX_METADATA', 'FORMATS', 'check_metadata', 'face_batch', 'ExportedModel',
-           'answer']
+           'answer_faces']
 
 # %% ../../nbs/73_deploy.runtime.ipynb #442465b9
 import numpy as np
@@ -146,9 +146,9 @@ def _read_safetensors(file, threads, bf16):
 _READERS = {'.onnx': _read_onnx, '.xml': _read_openvino, '.pt2': _read_torch, '.safetensors': _read_safetensors}
 
 # %% ../../nbs/73_deploy.runtime.ipynb #04d1749b
-def answer(
+def answer_faces(
     net, # n x 3 x S x S in 0..1 -> probabilities n x K
-    x:np.ndarray, # n x 3 x S x S in 0..1
+    x, # n x 3 x S x S in 0..1; for an ensemble a list of such arrays
     fitted:dict, # temperature and temperature_flip, or None or missing where there is none
     flip:bool=False, # The mean of each face's answer and its mirror image's
     calibrated:bool=True, # Temperatures are used, where there are any
@@ -158,7 +158,10 @@ def answer(
     t,own = fitted.get('temperature'),fitted.get('temperature_flip')
     def raw(x): return tempered(net(x), t and 1/t) if inside else net(x)
     def plain(x): return net(x) if inside else tempered(net(x), t)
-    def both(f): return (f(x)+f(np.ascontiguousarray(x[...,::-1])))/2
+    def both(f): return (f(x)+f(_mirrored(x)))/2
     if not calibrated: return both(raw) if flip else raw(x)
     if not flip: return plain(x)
     return both(plain) if own is None else tempered(both(raw), own)
+
+def _mirrored(x):
+    return [_mirrored(o) for o in x] if isinstance(x, list) else np.ascontiguousarray(x[...,::-1])
