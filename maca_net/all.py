@@ -20,6 +20,7 @@ from maca_net.models.network import *
 from maca_net.models.heads import *
 from maca_net.models.macanet import *
 from maca_net.models.fused import *
+from maca_net.calibration import *
 from maca_net.metrics import *
 from maca_net.losses import *
 from maca_net.methods.base import *
@@ -35,6 +36,7 @@ from maca_net.runs.plots import *
 from maca_net.runs.evaluate import *
 from maca_net.runs.figures import *
 from maca_net.runs.train import *
+from maca_net.runs.ensemble import *
 from maca_net.lab.experiments import *
 from maca_net.lab.store import *
 from maca_net.lab.runner import *

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-COMMANDS = ('maca_train', 'maca_eval', 'maca_export', 'maca_predict', 'maca_app', 'maca_lab')
+COMMANDS = ('maca_train', 'maca_eval', 'maca_export', 'maca_predict', 'maca_app', 'maca_serve', 'maca_ensemble',
+    'maca_lab')
 HEAVY = {'torch', 'torchvision', 'fastai', 'fastcore', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'gradio', 'cv2'}
 ANSWERS = {'--help': (0, 'examples:'), '--version': (0, ''), '--epohcs': (2, 'error')}
 

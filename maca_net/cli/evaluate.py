@@ -17,12 +17,14 @@ _EVAL = '''examples:
   maca_eval runs/paper-0 --split valid
   maca_eval runs/paper-0 --data ferplus --path FERPlus --split test --json test.json
       the test split, opened once, at the epoch that validation chose
-  maca_eval runs/raf-0 --split test --subset rafdb_occlusion_list.txt'''
+  maca_eval runs/raf-0 --split test --subset rafdb_occlusion_list.txt
+  maca_eval runs/old --calibrate
+      probabilities that mean what they say, also for a run of an older version'''
 
 def eval_parser():
     "Options of `maca_eval`"
     p = _parser('maca_eval', 'Score a trained run on a split. By default the data are those of the run.', _EVAL)
-    p.add_argument('run_dir', metavar='RUN_DIR', help='a folder that maca_train wrote')
+    p.add_argument('run_dir', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote')
     p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: the run's)")
     p.add_argument('--path', help="folder of the data set (default: the run's)")
     p.add_argument('--rule', choices=FERPLUS_RULES, help="FERPlus label rule (default: the run's)")
@@ -34,6 +36,8 @@ def eval_parser():
         help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
     p.add_argument('--on-bad', choices=ON_BAD, default='error', help='stop at a bad image, or go on without it')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
+    p.add_argument('--calibrate', action='store_true', help='fit the temperatures of a run of an older version to its '
+        'stored validation predictions, and keep them in its metrics.json; nothing is scored')
     p.add_argument('--json', metavar='FILE', help='write the scores here; rows of `confusion` are the true class')
     return p
 
@@ -42,13 +46,36 @@ def maca_eval(argv=None):
     "Entry point of `maca_eval`"
     p = eval_parser()
     args = vars(p.parse_args(argv))
-    file = args.pop('json')
+    file,calibrate = args.pop('json'),args.pop('calibrate')
+    if calibrate and (odd := _beside_calibrate(p, args)): p.error(f'--calibrate goes without {", ".join(odd)}')
     def run():
-        res = _evaluate(**args)
+        res = _calibrate(args['run_dir']) if calibrate else _evaluate(**args)
         if file: write_json(file, res)
-        print(summary(res, res['data']))
+        print(_calibration_text(res) if calibrate else _evaluation_text(res))
     _guard(p, run)
 
-def _evaluate(**args):
+def _evaluate(run_dir, **args):
+    from maca_net.runs.ensemble import evaluate_ensemble, is_ensemble
     from maca_net.runs.evaluate import evaluate_run
-    return evaluate_run(**args)
+    return (evaluate_ensemble if is_ensemble(run_dir) else evaluate_run)(run_dir, **args)
+
+def _calibrate(run_dir):
+    from maca_net.runs.evaluate import calibrate_run
+    return calibrate_run(run_dir)
+
+def _evaluation_text(res):
+    if 'members' not in res: return summary(res, res['data'])
+    from maca_net.runs.ensemble import ensemble_text
+    return ensemble_text(res)
+
+# %% ../../nbs/82_cli.evaluate.ipynb #249cf4ee
+def _beside_calibrate(p, args):
+    "Options of scoring that were given"
+    return [f'--{k.replace("_", "-")}' for k,v in args.items() if k!='run_dir' and v!=p.get_default(k)]
+
+_OF = dict(best='chosen epoch', flip='with mirror images', last='last epoch')
+
+def _calibration_text(fitted):
+    "The temperatures of a run, and what each does to calibration error and NLL"
+    return '\n'.join(f"{_OF[k]}: temperature {c['temperature']:.3f}, ECE {c['ece']:.3f} -> {c['ece_calibrated']:.3f}, "
+        f"NLL {c['nll']:.3f} -> {c['nll_calibrated']:.3f} (of the half not used)" for k,c in fitted.items())

@@ -24,8 +24,8 @@ def export_parser():
     "Options of `maca_export`"
     p = _parser('maca_export', "Write a run's model in a format that other programs read, and hold it against torch.\n"
         'Faces in 0..1 go in, probabilities come out; labels and how to resize stand in the file.', _EXPORT)
-    p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors file exported '
-        'from one')
+    p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a .safetensors '
+        'file exported from a run')
     p.add_argument('--format', choices=EXPORT_FORMATS, default='onnx',
         help='torch: a .pt2 of torch.export (default: onnx)')
     p.add_argument('--out', dest='file', metavar='FILE', help='where to (default: in RUN_DIR, named as the run)')
@@ -34,6 +34,10 @@ def export_parser():
     p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's "
         "training data "
         'and measured on its validation data: both are read')
+    p.add_argument('--full-range', dest='reduce_range', action='store_false', help='with --int8: weights of eight bits in '
+        'place of seven; only for processors with VNNI, others answer wrongly then')
+    p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
+        help="without the run's temperature: the probabilities as the network gives them")
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")
     return p
 
@@ -42,19 +46,22 @@ def maca_export(argv=None):
     "Entry point of `maca_export`"
     p = export_parser()
     args = vars(p.parse_args(argv))
-    int8,path = args.pop('int8'),args.pop('path')
+    int8,path,reduce_range = args.pop('int8'),args.pop('path'),args.pop('reduce_range')
     if int8 and args['format']!='onnx': p.error('--int8 goes with --format onnx')
     if path and not int8: p.error('--path goes with --int8')
-    _guard(p, lambda: print(_quantized(args, path) if int8 else _exported(args)))
+    if not reduce_range and not int8: p.error('--full-range goes with --int8')
+    _guard(p, lambda: print(_quantized(args, path, reduce_range) if int8 else _exported(args)))
 
 # %% ../../nbs/83_cli.export.ipynb #9f19c335
-def _quantized(args, path):
+def _quantized(args, path, reduce_range):
     from maca_net.deploy.export import quantize_run
-    res = quantize_run(args['run'], args['file'], args['epoch'], path)
+    res = quantize_run(args['run'], args['file'], args['epoch'], path, reduce_range=reduce_range,
+        calibrated=args['calibrated'])
     return (f"{res['file']}: {res['bytes']/1e6:.1f} MB ({res['bytes_float']/1e6:.1f} in float); on {res['n']} "
         "validation faces "
         f"{100*res['accuracy']:.2f} % ({100*res['accuracy_float']:.2f} in float), the same answer for "
-        f"{100*res['agreement']:.1f} %")
+        f"{100*res['agreement']:.1f} %; probabilities differ by {res['difference']:.3f} in the mean, "
+        f"{res['max_difference']:.3f} at most")
 
 # %% ../../nbs/83_cli.export.ipynb #a854cb8b
 def _exported(args):

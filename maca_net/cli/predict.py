@@ -16,8 +16,10 @@ from .base import _AGAIN, _guard, _parser
 
 # %% ../../nbs/84_cli.predict.ipynb #0bc1f9c3
 _PREDICT = '''examples:
+  maca_predict party.jpg
+      each face with its expression, to read, by the model that comes with maca_net
   maca_predict party.jpg --model runs/ferplus
-      each face with its expression, to read
+      by a model of your own
   maca_predict photos/ --model runs/ferplus --csv faces.csv --overlay seen/
       a folder and all below it; called again, it goes on where it was stopped, and tries again what could not be read
   maca_predict 'photos/*.png' --model runs/ferplus --json > faces.json
@@ -26,8 +28,10 @@ _PREDICT = '''examples:
       pictures that are cropped faces already
   maca_predict --video talk.mp4 --model runs/ferplus --every 5 --csv talk.csv --overlay seen/
       every fifth frame; each face is followed and smoothed over time, and drawn into seen/talk.mp4
-  maca_predict --video 0 --model runs/ferplus
-      the first camera
+  maca_predict --camera 0
+      a window that shows the first camera with its faces; q ends
+  maca_predict --video 0 --csv me.csv
+      the first camera without a window, until Ctrl+C
 
 Face 1 is the largest.
 What comes out is the expression that annotators would probably have chosen, not what a person feels.'''
@@ -38,23 +42,26 @@ def predict_parser():
     p = _parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
         'Exit code 1 where a picture could not be read, or a video ends early; the rest is done.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures; of a folder all in it and below')
-    p.add_argument('--model', required=True, metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of '
-        'maca_export: .safetensors, .onnx (--int8: the fastest on a CPU), .xml')
+    p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: '
+        '.safetensors, .onnx (--int8: the fastest on a CPU), .xml; by default the model that comes with maca_net')
     form = p.add_mutually_exclusive_group()
     form.add_argument('--csv', metavar='FILE', help='a line a face into a file, in place of the lines to read; '
         'goes on with the file where it is there')
     form.add_argument('--json', action='store_true', help='JSON on stdout in place of the lines to read')
     p.add_argument('--overlay', metavar='DIR', help='also write the pictures, or the video, with the faces drawn in')
     p.add_argument('--no-landmarks', dest='landmarks', action='store_false',
-        help='with --overlay: without the five points of each face')
+        help='with --overlay or --camera: without the five points of each face')
     p.add_argument('--video', metavar='FILE|N', help='a video, or the number of a camera, in place of pictures')
+    p.add_argument('--camera', type=int, metavar='N', help='show this camera in a window, with its faces')
     p.add_argument('--every', type=int, metavar='N', help='with --video: one frame of N (default: 1)')
     p.add_argument('--momentum', type=float, metavar='X',
-        help='with --video: share of the past in each answer, 0..1 (default: 0.7)')
+        help='with --video or --camera: share of the past in each answer, 0..1 (default: 0.7)')
     p.add_argument('--no-detect', dest='detect', action='store_false',
         help='each picture is a face, cropped as the training data')
     p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: "
         'twice the time, mostly a little better')
+    p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
+        help="probabilities as the network gives them, without the run's temperature")
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p
@@ -62,11 +69,15 @@ def predict_parser():
 # %% ../../nbs/84_cli.predict.ipynb #db0dd631
 def _check_options(p, args):
     "Refuse options that do not go together"
-    if bool(args.images)==(args.video is not None): p.error('pass pictures, folders or patterns, or else --video')
-    video = args.video is not None
-    if not video and (args.every, args.momentum)!=(None, None): p.error('--every and --momentum go with --video')
-    if video and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
-    if not args.landmarks and not args.overlay: p.error('--no-landmarks goes with --overlay')
+    video,live = args.video is not None,args.camera is not None
+    if bool(args.images)+video+live!=1: p.error('pass pictures, folders or patterns, or else --video, or --camera')
+    if not video and args.every is not None: p.error('--every goes with --video')
+    if not (video or live) and args.momentum is not None: p.error('--momentum goes with --video or --camera')
+    if (video or live) and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
+    if live and (args.csv or args.json or args.overlay):
+        p.error(f'--camera shows, and writes nothing: --video {args.camera} takes --csv, --json and --overlay')
+    if live and args.camera<0: p.error('--camera is the number of a camera: 0 is the first')
+    if not args.landmarks and not (args.overlay or live): p.error('--no-landmarks goes with --overlay or --camera')
 
 # %% ../../nbs/84_cli.predict.ipynb #f9358e20
 def list_images(
@@ -87,13 +98,14 @@ def list_images(
 # %% ../../nbs/84_cli.predict.ipynb #31603c08
 def _pictures_of(a, drawn):
     "(file, name) of the pictures that one argument names"
-    from maca_net.data.images import EXTENSIONS, HEIF_ADVICE, unread_extensions
-    from maca_net.data.faces import visible_files
+    from maca_net.data.images import EXTENSIONS, HEIF_ADVICE, skipped_text, unread_extensions, walk_files
     root = Path(a)
     if not root.exists(): return [(f, f.name) for f in map(Path, sorted(glob.glob(a, recursive=True))) if f.is_file()]
     if not root.is_dir(): return [(root, root.name)]
     def is_ours(f): return drawn and root.resolve() in drawn.parents and f.resolve().is_relative_to(drawn)
-    files = [f for f in visible_files(root) if not is_ours(f)]
+    files,skipped = walk_files(root)
+    if skipped: print(one_line(skipped_text(root, skipped)), file=sys.stderr)
+    files = [f for f in files if not is_ours(f)]
     unread,by_ending = unread_extensions(),collections.defaultdict(list)
     for f in files:
         ending = f.suffix.lower()
@@ -103,7 +115,7 @@ def _pictures_of(a, drawn):
     return [(f, f.relative_to(root)) for f in by_ending['picture']]
 
 def _tell_left_out(files, why):
-    from maca_net.data.faces import _names
+    from maca_net.data.images import _names
     if files: print(f'{len(files)} files {why}: {one_line(_names(files))}', file=sys.stderr)
 
 def one_line(text):
@@ -307,13 +319,26 @@ def _left_to_do(names, table, drawn, file):
     return {k: v for k,v in names.items() if k not in done}
 
 # %% ../../nbs/84_cli.predict.ipynb #76c62bd8
+def _show_camera(args):
+    "A window with the faces before a camera, until it is closed"
+    from maca_net.deploy.predict import Predictor, draw_faces
+    from maca_net.deploy.video import open_window, predict_live
+    with contextlib.closing(open_window(f'maca_predict: camera {args.camera} (q ends)')) as window:
+        predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
+        answers = predict_live(predictor, args.camera, .7 if args.momentum is None else args.momentum)
+        with contextlib.closing(answers):
+            for _,im,pred in answers:
+                if not window.show(draw_faces(im, pred, args.landmarks)): break
+
+# %% ../../nbs/84_cli.predict.ipynb #01f9a3cb
 def _predict(args, bad):
     from maca_net.deploy.predict import Predictor
     stop_on_term()
+    if args.camera is not None: return _show_camera(args)
     video,names,drawn = args.video is not None,{},None
     if not video: names = list_images(args.images, args.overlay)
     if args.overlay: drawn = overlay_video(args.video, args.overlay) if video else overlay_files(names, args.overlay)
-    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip)
+    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
     table = _FaceCSV(args.csv, predictor.labels, _answered_by(predictor, args), video) if args.csv else None
     if table: names = _left_to_do(names, table, drawn, args.csv)
     if video: answers = _progress(_answers_of_video(predictor, args, drawn, bad), 0, 'frame')
@@ -330,5 +355,5 @@ def maca_predict(argv=None):
     args = p.parse_args(argv)
     _check_options(p, args)
     bad = []
-    _guard(p, lambda: _predict(args, bad), again=lambda: _AGAIN if args.csv and args.video is None else '')
+    _guard(p, lambda: _predict(args, bad), again=lambda: _AGAIN if args.csv and args.video is None else '', bars=False)
     if bad: p.exit(1, '' if args.video is not None else f'{p.prog}: {len(bad)} of the pictures could not be read\n')

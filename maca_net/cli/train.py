@@ -131,6 +131,9 @@ def summary(
     lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 "
         f"{_of_hundred(res['macro_f1'])}   "
         f"NLL {res['nll']:.3f}   ECE {res['ece']:.3f}")
+    if c := (res.get('calibration') or {}): c = c.get('best', c)          # of metrics.json, or of `score_run`
+    if c: lines.append(f"calibrated at temperature {c['temperature']:.2f}: NLL {c['nll_calibrated']:.3f}   ECE "
+        f"{c['ece_calibrated']:.3f}")
     if res.get('accuracy_deduplicated') is not None:
         lines.append(f"accuracy without the {res['seen_in_train']} faces that occur in train: "
             f"{_of_hundred(res['accuracy_deduplicated'])}")

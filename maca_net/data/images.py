@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'HEIF_EXTENSIONS', 'EXTENSIONS', 'MAX_PIXELS', 'HEIF_ADVICE', 'RefusedImage', 'check_pixels', 'heif_kind',
-           'heif_formats', 'unread_extensions', 'picture_file', 'upright', 'open_image', 'open_picture']
+           'heif_formats', 'unread_extensions', 'picture_file', 'upright', 'open_image', 'open_picture', 'is_system',
+           'walk_files', 'skipped_text']
 
 # %% ../../nbs/04_data.images.ipynb #8cf72d6c
 import io, sys
@@ -164,3 +165,33 @@ def open_picture(
     check_pixels(o.size)
     try: return upright(o, mode)
     except (OSError, SyntaxError) as e: raise OSError(f'the image cannot be decoded ({e}): it may be truncated') from e
+
+# %% ../../nbs/04_data.images.ipynb #92473f7a
+_SYSTEM = {'__macosx', '@eadir', '#recycle', '@recycle', '$recycle.bin', 'system volume information', 'lost+found',
+    'thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini', 'icon\r'}
+
+def is_system(
+    name:str, # Of a file or folder
+)->bool:
+    "Whether a system or a program left that file or folder behind, or hides it"
+    return name.startswith('.') or name.lower() in _SYSTEM
+
+# %% ../../nbs/04_data.images.ipynb #10f398af
+def walk_files(
+    folder, # With all below it
+)->tuple: # (files, skipped files), both in order
+    "The files in a folder and below it; those that systems leave behind, and those that lie in such a folder, apart"
+    files,skipped = [],[]
+    for f in sorted(Path(folder).rglob('*')):
+        if f.is_file(): (skipped if any(map(is_system, f.relative_to(folder).parts)) else files).append(f)
+    return files,skipped
+
+def skipped_text(
+    folder, # Given to `walk_files`
+    skipped, # Its second answer
+)->str:
+    "One line on the files that were skipped"
+    names = {next(p for p in f.relative_to(folder).parts if is_system(p)) for f in skipped}
+    return f'{folder}: {len(skipped)} files that systems and programs leave behind are skipped: {_names(sorted(names))}'
+
+def _names(xs, k=5): return ', '.join(map(str, xs[:k])) + (f' and {len(xs)-k} more' if len(xs)>k else '')

@@ -14,8 +14,6 @@ from ..core import *
 from ..options import *
 from ..data.images import *
 from ..data.frames import *
-from ..data.faces import *
-from ..runs.config import *
 from .detect import *
 
 # %% ../../nbs/71_deploy.align.ipynb #d6cfc98f
@@ -23,7 +21,7 @@ def _tilt(l): return math.degrees(math.atan2(*(l[1]-l[0])[::-1]))
 def _pad(a, k): return np.pad(a, [(k,k), (k,k)] + [(0,0)]*(a.ndim-2), mode='edge')
 
 def measure_frame(
-    faces:Faces, # Training faces
+    faces, # Training faces, a `Faces`
     detector='mtcnn', # See `get_detector`
     n:int=500, # At most so many
     seed:int=0, # Which
@@ -53,6 +51,7 @@ def save_frame(
     n:int=500, # Training faces looked at, at most
 )->Frame:
     "Measure the frame of a run's training faces and keep it in config.json. Raises `ValueError` for too few"
+    from maca_net.runs.config import run_config
     from maca_net.runs.evaluate import read_run_data
     file = Path(run)/'config.json'
     if not file.is_file():

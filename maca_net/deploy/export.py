@@ -12,8 +12,10 @@ from fastai.vision.all import *
 from ..core import *
 from ..options import *
 from ..data.loaders import *
+from ..metrics import *
 from ..runs.config import *
 from ..runs.evaluate import *
+from ..runs.ensemble import *
 from .classifier import *
 from .runtime import *
 
@@ -101,21 +103,45 @@ def _check_target(run, file, suffix):
     if is_weights or file.resolve()==Path(run).resolve():
         raise ValueError(f'{file} holds the weights of a run: choose another name')
 
+# %% ../../nbs/74_deploy.export.ipynb #3189576d
+def _to_export(run, epoch, calibrated):
+    "(the module that goes into a file, its metadata, the model and configuration of a run)"
+    if is_ensemble(run): return *_ensemble_to_export(run, epoch, calibrated),None,None
+    model,info = load_run(run, 'cpu', epoch)
+    if not calibrated: info = {k: v for k,v in info.items() if k!='calibration'}
+    return FaceClassifier.of(model, info),metadata(info, epoch),model,info
+
+def _ensemble_to_export(run, epoch, calibrated):
+    """(`FaceEnsemble`, metadata) of an ensemble. Members stay at their temperatures; `calibrated` is about the
+    temperature of their mean"""
+    if epoch!='best': raise ValueError(f'epoch={epoch}: an ensemble holds the chosen epoch of its members alone')
+    members = ensemble_members(run)
+    loaded = [load_run(m, 'cpu') for m in members]
+    metas,fitted = [metadata(info) for _,info in loaded],ensemble_temperatures(run) if calibrated else {}
+    for k,what in dict(resize='read faces of', frame='cut faces out by').items():
+        for m,meta in zip(members, metas):
+            if meta[k]!=metas[0][k]: raise ValueError(f'{members[0]} and {m} {what} {metas[0][k]} and {meta[k]}: one '
+                'file answers for faces of one kind; export the members one by one, maca_predict takes the folder')
+    each = {k: [meta[k] for meta in metas] for k in ('method', 'arch', 'epochs', 'seed')}
+    meta = dict(metas[0], **each, members=[m.name for m in members], **calibration_metadata(fitted))
+    return FaceEnsemble([FaceClassifier.of(*o) for o in loaded], fitted.get('temperature')),meta
+
 # %% ../../nbs/74_deploy.export.ipynb #a7400002
 def export_run(
-    run, # Run directory, or a .safetensors file written here
+    run, # Run directory, or a .safetensors file written here, or the folder of an ensemble
     format:str='onnx', # A name from `FORMATS`
     file=None, # Where to; None: beside the weights, named as the run
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
     n_check:int=8, # Faces on which the file is held against torch
+    calibrated:bool=True, # With the temperature of the run, where it has one
 )->dict: # file, bytes, max_difference
     "Write a run's model in another format, and hold it against torch. Raises `ValueError` where they differ"
     check_choice('format', format, FORMATS)
-    model,info = load_run(run, 'cpu', epoch)
-    meta = metadata(info, epoch)
+    net,meta,model,info = _to_export(run, epoch, calibrated)
+    if model is None and format=='safetensors':
+        raise ValueError(f'{run}: an ensemble goes into onnx, openvino or torch; a .safetensors file holds one run')
     file = Path(file) if file else _beside(run, FORMATS[format], epoch)
     _check_target(run, file, FORMATS[format])
-    net = FaceClassifier(model, info['stats'], info['grey'])
     write = dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
     with TemporaryDirectory() as d:
         made = Path(d)/file.name
@@ -135,6 +161,7 @@ def to_int8(
     whole, # ONNX file in float, from `to_onnx`
     file, # .onnx
     batches, # Faces that the ranges are taken from: arrays n x 3 x S x S in 0..1
+    reduce_range:bool=True, # Weights of seven bits: the same answers on processors with and without VNNI
 ):
     "ONNX in INT8, without metadata"
     with needs('export', 'onnx', 'onnxruntime'):
@@ -152,7 +179,7 @@ def to_int8(
         made_by = {o: n.op_type for n in graph.node for o in n.output}
         heads = [n.name for n in graph.node if n.op_type=='Add' and 'MatMul' in map(made_by.get, n.input)]
         quantize_static(f'{d}/m.onnx', file, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+            reduce_range=reduce_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
 
 # %% ../../nbs/74_deploy.export.ipynb #a7400003
@@ -169,10 +196,17 @@ def _input_batches(faces, size, bs):
     "Faces as an exported network takes them: arrays bs x 3 x S x S in 0..1"
     return (b[0].as_subclass(torch.Tensor).numpy() for b in eval_dl(faces, size, 'cpu', bs, STATS['none']))
 
-def _classes(file, faces, size):
-    "The most probable class of each face, by an exported file"
+def _answers(file, faces, size):
+    "The probabilities of each face, by an exported file"
     net = ExportedModel(file)
-    return np.concatenate([net(x).argmax(1) for x in _input_batches(faces, size, 64)])
+    return np.concatenate([net(x) for x in _input_batches(faces, size, 64)])
+
+def _cost_of_int8(p, q, truth):
+    "What INT8 answers (`q`) in place of float (`p`)"
+    a,b,far = p.argmax(1),q.argmax(1),np.abs(p-q).max(1)
+    return dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()),
+        agreement=float((a==b).mean()), difference=float(far.mean()), max_difference=float(far.max()),
+        ece=ece(q, truth), ece_float=ece(p, truth))
 
 # %% ../../nbs/74_deploy.export.ipynb #ea4d3492
 def quantize_run(
@@ -182,11 +216,16 @@ def quantize_run(
     path=None, # Folder of the data set; None: the run's
     n_calibrate:int=256, # Training faces that the ranges are taken from
     seed:int=0, # Which faces
-)->dict: # file, bytes, bytes_float, n, accuracy, accuracy_float, agreement (share of faces with the same answer)
-    "Write a run's model as ONNX in INT8, and measure what that costs. Raises `ValueError` for another ending"
+    reduce_range:bool=True, # See `to_int8`
+    calibrated:bool=True, # With the temperature of the run, where it has one
+)->dict: # file, bytes, bytes_float, reduce_range, n, accuracy, accuracy_float, agreement, difference, max_difference, ...
+    """Write a run's model as ONNX in INT8, and measure what that costs: `agreement` is the share of faces with the same
+    answer, `difference` that of the probability that changes most, mean over faces. Raises `ValueError` for another
+    ending"""
     with needs('export', 'onnx'): import onnx
+    if is_ensemble(run): raise ValueError(f'{run}: INT8 is for a run; an ensemble is exported in float')
     model,info = load_run(run, 'cpu', epoch)
-    cfg,meta = run_config(info, path),metadata(info, epoch)
+    cfg,meta = run_config(info, path),metadata(info, epoch, calibrated)
     file = Path(file) if file else _beside(run, '.int8.onnx', epoch)
     if file.suffix!='.onnx': raise ValueError(f'{file}: an INT8 model is an .onnx file')
     train,valid = _read_to_quantize(run, cfg, info['labels'])
@@ -195,11 +234,10 @@ def quantize_run(
     truth = valid.df.label.map({c:i for i,c in enumerate(info['labels'])}).to_numpy()
     with TemporaryDirectory() as d:
         whole,small = f'{d}/whole.onnx',f'{d}/small.onnx'
-        to_onnx(FaceClassifier(model, info['stats'], info['grey']), whole, meta)
-        to_int8(whole, small, _input_batches(train.take(picked), cfg.size, 16))
-        a,b = (_classes(f, valid, cfg.size) for f in (whole, small))
-        res = dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()),
-            agreement=float((a==b).mean()))
+        to_onnx(FaceClassifier.of(model, info, calibrated), whole, meta)
+        to_int8(whole, small, _input_batches(train.take(picked), cfg.size, 16), reduce_range)
+        p,q = (_answers(f, valid, cfg.size) for f in (whole, small))
+        res = dict(_cost_of_int8(p, q, truth), reduce_range=reduce_range)
         proto = onnx.load(small)
         set_props(proto, dict(meta, int8=res))
         with atomic_path(file) as tmp: onnx.save_model(proto, tmp)

@@ -27,6 +27,8 @@ def metrics_text(
         seen = f"the {m['seen_in_train']} faces that occur, pixel for pixel, in the training data"
         rows[f'accuracy without {seen}'] = percent(m['accuracy_deduplicated'])
     rows |= {'mean over the expressions': percent(m['macro_accuracy']), 'calibration error (ECE)': percent(m['ece'])}
+    if c := m.get('calibration', {}).get('best'):
+        rows[f"calibration error at the temperature {c['temperature']:.2f}, on the half not used"] = percent(c['ece_calibrated'])
     rows |= {k: percent(v) for k,v in m['per_class'].items()}
     rule = f' (label rule {m["rule"]})' if m.get('rule') else ''
     table = '\n'.join(f'| {k} | {v} |' for k,v in rows.items())

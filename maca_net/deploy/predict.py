@@ -9,7 +9,7 @@ __all__ = ['Face', 'Prediction', 'table_columns', 'Predictions', 'spreadsheet_te
 # %% ../../nbs/75_deploy.predict.ipynb #3ca27aff
 import hashlib, json, re, sys, threading, warnings
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from dataclasses import dataclass, field
 from fastcore.basics import patch
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..core import *
 from ..options import *
 from ..data.images import *
 from ..data.frames import *
+from .shipped import *
 from .detect import *
 from .align import *
 from .runtime import *
@@ -64,9 +65,11 @@ class Prediction:
     size:tuple          # width, height
     faces:list=field(default_factory=list)
     time:float|None=None # of a frame of a video, in seconds
+    left_out:int=0       # smaller faces that were found beyond `most_faces`
     def to_dict(self):
         "What is written as JSON; `face` counts from 1"
         out = dict(image=self.image, width=self.size[0], height=self.size[1])
+        if self.left_out: out['left_out'] = self.left_out
         if self.time is not None: out['time'] = _rounded(self.time, 3)
         return dict(out, faces=[dict(face=i, **f.to_dict()) for i,f in enumerate(self.faces, 1)])
     def rows(self):
@@ -135,9 +138,10 @@ class _FileNetwork:
         if lacks := {'labels', 'size', 'resize', 'frame'}-set(self.meta):
             raise ValueError(f'{run} does not say its {", ".join(sorted(lacks))}: pass a file that maca_export wrote')
 
-    def probabilities(self, x, flip):
-        p = self.net(x)
-        return (p+self.net(np.ascontiguousarray(x[...,::-1])))/2 if flip else p
+    def batch(self, crops): return face_batch(crops, self.meta['resize'], self.grey)
+
+    def probabilities(self, x, flip, calibrated=True):
+        return answer_faces(self.net, x, self.meta, flip, calibrated, inside=True)
 
 # %% ../../nbs/75_deploy.predict.ipynb #a7500011
 class _RunNetwork:
@@ -156,21 +160,48 @@ class _RunNetwork:
         mean,std = (torch.tensor(v, dtype=torch.float32, device=self.device)[:,None,None] for v in self.info['stats'])
         return (torch.from_numpy(x).to(self.device)-mean)/std
 
-    def probabilities(self, x, flip):
+    def batch(self, crops): return face_batch(crops, self.meta['resize'], self.grey)
+
+    def probabilities(self, x, flip, calibrated=True):
         import torch
-        def answer(x): return self.model(x).float().softmax(-1).cpu()
-        x = self.tensor(x)
-        with torch.no_grad(): p = (answer(x)+answer(x.flip(-1)))/2 if flip else answer(x)
-        return p.numpy()
+        def probs(x):
+            with torch.no_grad(): return self.model(self.tensor(x)).float().softmax(-1).cpu().numpy()
+        return answer_faces(probs, x, self.meta, flip, calibrated)
 
     def features(self, x):
         import torch
         with torch.no_grad(): return self.model.forward_features(self.tensor(x)).float().mean((2,3)).cpu().numpy()
 
+# %% ../../nbs/75_deploy.predict.ipynb #b9346d6d
+class _EnsembleNetwork:
+    "Several networks, each with faces of its own size, that answer with the mean of their calibrated probabilities"
+    model,info,n_heads = None,None,0
+    def __init__(self, runs, device, epoch, fitted=None):
+        if not runs: raise ValueError('an ensemble has one member at least: pass runs')
+        self.members = [_open_network(r, device, epoch) for r in runs]
+        metas,self.device = [m.meta for m in self.members],self.members[0].device
+        for k in ('labels', 'frame'):
+            for run,meta in zip(runs, metas):
+                if meta[k]!=metas[0][k]: raise ValueError(f'{run} and {runs[0]} differ in {k}: the members of an '
+                    'ensemble know the same classes, of faces that are cut out in the same way')
+        none = dict(temperature=None, temperature_flip=None)
+        self.meta = {**max(metas, key=lambda m: m['size']), **(fitted or none)}
+
+    def batch(self, crops): return [m.batch(crops) for m in self.members]
+    def mean(self, xs): return np.mean([m.probabilities(x, False) for m,x in zip(self.members, xs)], axis=0)
+    def probabilities(self, x, flip, calibrated=True): return answer_faces(self.mean, x, self.meta, flip, calibrated)
+
 # %% ../../nbs/75_deploy.predict.ipynb #a7500012
+def _members_of(run):
+    "(the members of a list of runs or of a folder of `maca_ensemble`, its temperatures); None for a single network"
+    if isinstance(run, list): return run,None
+    if not (run/'ensemble.json').is_file(): return None
+    from maca_net.runs.ensemble import ensemble_members, ensemble_temperatures
+    return ensemble_members(run),ensemble_temperatures(run)
+
 def _open_network(run, device, epoch):
-    "A `_FileNetwork` or a `_RunNetwork`"
-    run = Path(run)
+    "A `_FileNetwork`, a `_RunNetwork` or an `_EnsembleNetwork`"
+    if several := _members_of(run): return _EnsembleNetwork(several[0], device, epoch, several[1])
     if run.suffix in ('.onnx', '.xml'): return _FileNetwork(run, device, epoch)
     if run.is_file() and run.suffix!='.safetensors':
         raise ValueError(f'{run} is no model: pass the folder of a run, or a .safetensors, .onnx or .xml file '
@@ -178,11 +209,16 @@ def _open_network(run, device, epoch):
     return _RunNetwork(run, device, epoch)
 
 # %% ../../nbs/75_deploy.predict.ipynb #1489ece1
-def _model_name(run, epoch, frame):
-    "What tells one model's answers from another's: its name, and a hash of its weights and of its frame"
-    run = Path(run)
-    content = sha256(_weights_file(run, epoch)) + json.dumps(frame.to_dict())
-    return f'{run.resolve().name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
+def _model_name(run, epoch, frame, fitted=None):
+    """What tells one model's answers from another's: its name, and a hash of its weights, of its frame and of its
+    temperatures where they are used"""
+    content = _weights_hash(run, epoch) + json.dumps(frame.to_dict()) + (json.dumps(fitted) if any(fitted or ()) else '')
+    name = f'ensemble-of-{len(run)}' if isinstance(run, list) else run.resolve().name
+    return f'{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
+
+def _weights_hash(run, epoch):
+    several = _members_of(run)
+    return ''.join(_weights_hash(r, epoch) for r in several[0]) if several else sha256(_weights_file(run, epoch))
 
 # %% ../../nbs/75_deploy.predict.ipynb #6532a3bc
 def _weights_file(run, epoch):
@@ -195,31 +231,40 @@ def _weights_file(run, epoch):
 class Predictor:
     "A trained run that answers for pictures. Raises `OSError` or `ValueError` for what is no run"
     def __init__(self,
-        run, # Folder of a run (or one of the Hub's), or a file exported from one (.safetensors, .onnx, .xml)
+        run=None, # Folder of a run (or one of the Hub's) or of an ensemble, or a file exported from one (.safetensors,
+                  # .onnx, .xml), or a list of such; None: the model that comes with the package, see `default_model`
         device=None, # Where to compute; None: a GPU when there is one. An .onnx or .xml file computes on the CPU
         detector='mtcnn', # See `get_detector`
         frame:Frame=None, # How faces are cut out; None: as the run's data are, FERPlus's where that is not known
         epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
         bs:int=64, # Faces at a time
         flip:bool=False, # The mean of each face's answer and its mirror image's: twice the time, mostly a little better
+        most_faces:int=None, # Only the largest faces of a picture are answered for; None: all
+        calibrated:bool=True, # Probabilities at the temperature of the run, where it has one
     ):
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
+        if most_faces is not None and most_faces<1: raise ValueError(f'most_faces is at least 1, not {most_faces}')
+        several = isinstance(run, (list, tuple))
+        self.path = run = list(map(Path, run)) if several else default_model() if run is None else Path(run)
+        if not several and run.parent==weights_folder(): print(_SHIPPED.format(name=run.name, card=run.parent/CARD), file=sys.stderr)
         self.detector,self._lock = detector if detector=='mtcnn' else get_detector(detector),threading.Lock()
         self.net = _open_network(run, device, epoch)
         self.model,self.info,self.device,self.n_heads = self.net.model,self.net.info,self.net.device,self.net.n_heads
-        meta = self.net.meta
+        meta,self.most_faces = self.net.meta,most_faces
         self.labels,self.size,self.resize,self.flip = meta['labels'],meta['size'][0],meta['resize'],flip
         self.bs = max(1, min(bs, _MOST_FLOATS//(3*self.size**2)))
         known = Frame.from_dict(meta['frame']) if meta['frame'] else None
         self.frame,self._guessed = frame or known or DATASETS['ferplus'].frame,not (frame or known)
-        self.name = _model_name(run, epoch, self.frame)
+        self.calibrated,fitted = calibrated,[meta.get(k) for k in ('temperature', 'temperature_flip')]
+        self.name = _model_name(run, epoch, self.frame, calibrated and fitted)
 
     def _batches(self, faces):
         "(some faces, the network's input for them)"
         for i in range(0, len(faces), self.bs):
             some = faces[i:i+self.bs]
-            yield some,face_batch([f.crop for f in some], self.resize, self.net.grey)
+            yield some,self.net.batch([f.crop for f in some])
 
+_SHIPPED = '{name} answers, the model that comes with maca_net: {card} says what it was trained on, and where it fails'
 _MOST_FLOATS = 2**25       # of one batch of faces: 134 MB
 
 # %% ../../nbs/75_deploy.predict.ipynb #a7500013
@@ -246,7 +291,10 @@ def _locate(self:Predictor, o, detect):
         return p
     if self._guessed: warnings.warn(_GUESSED)
     self._guessed = False
-    for box,landmarks,score in zip(*self.find(im)):
+    found = self.find(im)
+    kept = Detected(*(a[:self.most_faces] for a in found))
+    p.left_out = len(found.boxes)-len(kept.boxes)
+    for box,landmarks,score in zip(*kept):
         crop = align_face(im, landmarks, self.frame)
         box,landmarks = (o.round(1).tolist() for o in (box, landmarks))
         p.faces.append(Face(box, None, None, crop, landmarks, round(float(score), 4)))
@@ -270,7 +318,7 @@ def predict(self:Predictor,
     if attention or gradcam: self._needs_run('attention and gradcam')
     if attention and not self.n_heads: raise ValueError('attention: this model has no attention heads')
     if gradcam:
-        with needs('predict', 'grad-cam'): import pytorch_grad_cam      # noqa: F401
+        with needs('gradcam', 'grad-cam'): import pytorch_grad_cam      # noqa: F401
     images,single = _many(images)
     with self._lock: out = Predictions(self._locate(o, detect) for o in images)
     with self._lock: self._classify([f for p in out for f in p.faces], attention, gradcam)
@@ -280,14 +328,15 @@ def predict(self:Predictor,
 @patch
 def _needs_run(self:Predictor, what):
     if not self.model:
-        raise ValueError(f'{what}: an .onnx or .xml file gives answers only; pass the run or its .safetensors file')
+        raise ValueError(f'{what}: an .onnx or .xml file or an ensemble gives answers only; pass the run or its '
+            '.safetensors file')
 
 # %% ../../nbs/75_deploy.predict.ipynb #fc0c8a90
 @patch
 def _classify(self:Predictor, faces, attention, gradcam):
     "Give faces their probabilities and labels. Raises `FloatingPointError` for NaN: then the model is damaged"
     for some,x in self._batches(faces):
-        probs = self.net.probabilities(x, self.flip)
+        probs = self.net.probabilities(x, self.flip, self.calibrated)
         if not np.isfinite(probs).all():
             raise FloatingPointError(f'{self.name} answers with NaN: its weights or statistics are damaged')
         for f,p in zip(some, probs):
@@ -374,9 +423,7 @@ def place_labels(
     return placed
 
 # %% ../../nbs/75_deploy.predict.ipynb #15e3fd0e
-def _rgb(c):
-    import matplotlib.colors
-    return tuple(round(255*v) for v in matplotlib.colors.to_rgb(c))
+def _rgb(c): return ImageColor.getrgb(c)[:3]
 
 def _contrast(color):
     "Black or white, whichever is seen better on a colour"

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MAX_MOVE', 'MAX_ZOOM', 'MAX_LOOK', 'CODECS', 'EndsEarly', 'read_frames', 'frame_rate', 'video_rate', 'face_look',
-           'look_distance', 'Smoother', 'predict_video', 'VideoFile']
+           'look_distance', 'Smoother', 'predict_video', 'live_frames', 'predict_live', 'OpenCVWindow', 'TkWindow',
+           'open_window', 'VideoFile']
 
 # %% ../../nbs/76_deploy.video.ipynb #376d8a02
-import os, time, warnings
+import contextlib, os, sys, threading, time, warnings
 import numpy as np
 from PIL import Image
 from dataclasses import dataclass
@@ -154,13 +155,107 @@ def predict_video(
 ): # Yields (seconds, image, `Prediction`)
     "The faces of a video frame by frame. Raises `OSError` for what OpenCV cannot read; warns `EndsEarly`"
     if every<1: raise ValueError(f'every is at least 1, not {every}')
-    smooth = Smoother(momentum)
-    for i,(t,a) in enumerate(read_frames(source)):
-        if i%every: continue
+    frames = (o for i,o in enumerate(read_frames(source)) if i%every==0)
+    yield from _followed(predictor, frames, source, Smoother(momentum))
+
+def _followed(predictor, frames, source, smooth):
+    for t,a in frames:
         im = Image.fromarray(a)
         pred = smooth(predictor.predict(im))
         pred.image,pred.time = str(source),t
         yield t,im,pred
+
+# %% ../../nbs/76_deploy.video.ipynb #b4750376
+def live_frames(
+    camera:int, # Its number
+): # Yields (seconds, h x w x 3 uint8 RGB)
+    "The newest frame of a camera, each time that one is asked for. Raises `OSError` for one that does not answer"
+    frames,state,changed = read_frames(camera),{},threading.Condition()
+    def tell(**kw):
+        with changed: state.update(kw); changed.notify()
+    def read():
+        try:
+            for o in frames:
+                tell(frame=o)
+                if 'stop' in state: break
+        except Exception as e: tell(error=e)
+        finally: frames.close(); tell(ended=True)
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: 'frame' in state or 'ended' in state)
+                newest = state.pop('frame', None)
+            if newest is None: break
+            yield newest
+    finally: state['stop'] = True; thread.join(5)                       # the camera is free again
+    if 'error' in state: raise state['error']
+
+# %% ../../nbs/76_deploy.video.ipynb #08fc9710
+def predict_live(
+    predictor:Predictor, # Who answers
+    camera:int, # Its number
+    momentum:float=.7, # See `Smoother`
+): # Yields (seconds, image, `Prediction`)
+    "The faces before a camera, of its newest frame. Raises `OSError` for a camera that does not answer"
+    with contextlib.closing(live_frames(camera)) as frames:
+        yield from _followed(predictor, frames, camera, Smoother(momentum))
+
+# %% ../../nbs/76_deploy.video.ipynb #9b5c367f
+_NO_WINDOW = ('there is no window to be had here ({}): --video N --csv FILE reads a camera without one')
+
+class OpenCVWindow:
+    "A window of OpenCV"
+    def __init__(self, title):
+        import cv2
+        self.cv2,self.title = cv2,title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL)
+
+    def show(self, im)->bool:
+        "Show a picture; False where the window was closed, or q or Escape was pressed"
+        self.cv2.imshow(self.title, np.ascontiguousarray(np.asarray(im)[...,::-1]))
+        key = self.cv2.waitKey(1)&255
+        return key not in (27, ord('q')) and self.cv2.getWindowProperty(self.title, self.cv2.WND_PROP_VISIBLE)>=1
+
+    def close(self): self.cv2.destroyAllWindows()
+
+# %% ../../nbs/76_deploy.video.ipynb #fa4bd278
+class TkWindow:
+    "A window of tkinter"
+    def __init__(self, title):
+        import tkinter
+        from PIL import ImageTk
+        self.photo,self.open,self.root = ImageTk.PhotoImage,True,tkinter.Tk()
+        self.root.title(title)
+        self.label = tkinter.Label(self.root)
+        self.label.pack()
+        for key in ('q', '<Escape>'): self.root.bind(key, self._end)
+        self.root.protocol('WM_DELETE_WINDOW', self._end)
+
+    def _end(self, *_): self.open = False
+
+    def show(self, im)->bool:
+        "Show a picture; False where the window was closed, or q or Escape was pressed"
+        self.shown = self.photo(im)                                     # tkinter keeps no reference of its own
+        self.label.configure(image=self.shown)
+        self.root.update()
+        return self.open
+
+    def close(self): self.root.destroy()
+
+# %% ../../nbs/76_deploy.video.ipynb #d3c90c9e
+def open_window(
+    title, # In its bar
+): # With `show(im)`, false when closed, and `close()`
+    "A window for pictures. Raises `OSError` on a machine without a display, or without a library that has windows"
+    with needs('predict', 'opencv-python-headless'): import cv2
+    if sys.platform.startswith('linux') and not any(map(os.environ.get, ('DISPLAY', 'WAYLAND_DISPLAY'))):
+        raise OSError(_NO_WINDOW.format('no display: DISPLAY is not set'))      # OpenCV would end the process
+    kind = OpenCVWindow if cv2.currentUIFramework() else TkWindow
+    try: return kind(title)
+    except Exception as e:                                              # tkinter, ImageTk, a display that refuses
+        raise OSError(_NO_WINDOW.format(f'{kind.__name__}: {first_line(e)}')) from None
 
 # %% ../../nbs/76_deploy.video.ipynb #b7600021
 CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG'}
