@@ -16,6 +16,7 @@ from maca_net.data.loaders import *
 from maca_net.models.readings import *
 from maca_net.models.backbones import *
 from maca_net.models.weights import *
+from maca_net.models.dlib29 import *
 from maca_net.models.network import *
 from maca_net.models.heads import *
 from maca_net.models.macanet import *
@@ -35,6 +36,8 @@ from maca_net.runs.config import *
 from maca_net.runs.plots import *
 from maca_net.runs.evaluate import *
 from maca_net.runs.figures import *
+from maca_net.runs.blind import *
+from maca_net.runs.teacher import *
 from maca_net.runs.train import *
 from maca_net.runs.ensemble import *
 from maca_net.lab.experiments import *

@@ -190,6 +190,11 @@ _PLACE_OPTIONS = ('path', 'device', 'pixel_baseline', 'blind')      # they decid
 @lru_cache
 def _name_and_hash(file, size, mtime): return f'{Path(file).name}:{sha256(file)[:12]}'
 
+def _teacher_hash(run):
+    "Which network a teacher is, whatever its folder is called; its name where the folder is not here"
+    file = Path(run).expanduser()/'model.safetensors'
+    return sha256(file)[:12] if file.is_file() else Path(run).name
+
 def identity_options(
     cfg:RunConfig, # A run
 )->dict:
@@ -199,6 +204,7 @@ def identity_options(
         if not d[k] or not Path(d[k]).is_file(): continue
         s = Path(d[k]).stat()
         d[k] = _name_and_hash(str(d[k]), s.st_size, s.st_mtime_ns)
+    if d['teacher']: d['teacher'] = ','.join(sorted(map(_teacher_hash, split_names(d['teacher']))))
     return dict(d, path=data_name(cfg.data, cfg.path)) if DATASETS[cfg.data].own else d
 
 # %% ../../nbs/60_lab.experiments.ipynb #662bd5e6

@@ -83,7 +83,7 @@ class FitOptions(NetworkOptions):
         'all have --size)', least=16, most=4096)
     backbone_lr:float = _opt(1., 'rate of the backbone as a share of --lr, for a start from pretrained weights')
     frozen:float = _opt(0., 'epochs at the start in which the backbone keeps its weights')
-    teacher:str = _opt(None, 'finished runs, with commas between, whose answers for the training faces are learned from')
+    teacher:str = _opt(None, 'finished runs, with commas between, from whose answers for the training faces is learned')
     teacher_weight:float = _opt(.5, "the teachers' share of the targets; the rest are labels or votes, see --target")
     seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation', least=0)
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')

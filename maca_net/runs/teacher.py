@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['teacher_list', 'teacher_answers', 'taught']
 
-# %% ../../nbs/57_runs.teacher.ipynb #cf70e962
+# %% ../../nbs/57_runs.teacher.ipynb #45acc195
+from dataclasses import replace
 from fastai.vision.all import *
 from ..core import *
 from ..options import *
@@ -15,7 +16,7 @@ from ..metrics import *
 from .config import *
 from .evaluate import *
 
-# %% ../../nbs/57_runs.teacher.ipynb #6dd296bf
+# %% ../../nbs/57_runs.teacher.ipynb #09c5d7c0
 def teacher_list(
     text:str, # Folders of finished runs, separated by commas
 )->list: # Paths
@@ -27,7 +28,7 @@ def teacher_list(
             raise FileNotFoundError(f'teacher {r}: no finished run lies there (no config.json)')
     return runs
 
-# %% ../../nbs/57_runs.teacher.ipynb #b3f83579
+# %% ../../nbs/57_runs.teacher.ipynb #a4fa7887
 def teacher_answers(
     runs, # Folders of finished runs
     faces:Faces, # Their training split is answered
@@ -45,7 +46,7 @@ def teacher_answers(
         total = total+tempered(predict_probs(model, dl, flip=True), fitted.get('temperature'))
     return (total/len(runs)).astype(np.float32)
 
-# %% ../../nbs/57_runs.teacher.ipynb #a62fb2ba
+# %% ../../nbs/57_runs.teacher.ipynb #5c520173
 def taught(
     faces:Faces, # The data of the student
     answers:np.ndarray, # From `teacher_answers`

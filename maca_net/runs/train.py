@@ -362,6 +362,7 @@ def score_finished(run):
         terms=[cb.name_ for cb in learn.cbs if isinstance(cb, LossTerm)])
     if run.linear is not None: res['linear_on_pixels'] = run.linear
     feats,target = get_features(learn)[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
+    res['calibration'] = calibrations(dict(probs=probs, flip_probs=flip_probs, last_probs=last_probs, target=target))
     res['clusters'],(z,z_of) = cluster_scores(feats, target),tsne_points(feats)
     if model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads')[0])
     votes = {} if valid.votes is None else dict(votes=valid.votes)
