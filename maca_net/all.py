@@ -34,6 +34,7 @@ from maca_net.runs.config import *
 from maca_net.runs.plots import *
 from maca_net.runs.evaluate import *
 from maca_net.runs.figures import *
+from maca_net.runs.blind import *
 from maca_net.runs.train import *
 from maca_net.lab.experiments import *
 from maca_net.lab.store import *
