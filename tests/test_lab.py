@@ -12,8 +12,8 @@ def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 def lab(*args): return subprocess.run([LAB, *map(str, args)], capture_output=True, text=True, env=ENV)
 
-def fill(store, name, seeds, leave_out=(), n=400, acc=.8, **scale):
-    "A store as after the runs of an experiment, predictions drawn"
+def fill(store, name, seeds, leave_out=(), n=400, acc=.8, blind=(), **scale):
+    "A store as after the runs of an experiment, predictions drawn; the cells of `blind` have answers for blind faces"
     base = scale_config(**{'data': 'ferplus', 'path': '', **scale})
     exp,store = EXPERIMENTS[name],Store(store)
     store.add_study(exp, base, list(range(seeds)))
@@ -28,12 +28,13 @@ def fill(store, name, seeds, leave_out=(), n=400, acc=.8, **scale):
         c = dict(silhouette=.1, knn_accuracy=.8, intra=1.+.1*(label=='AFC')+.01*i, inter=2., intra_inter=.5)
         store.add(k, dict(key=k, finished=f'{i:04}', error=None, labels=labels, n=n, accuracy=float(hit.mean()),
             accuracy_deduplicated=float(hit[40:].mean()), macro_accuracy=float(hit.mean()),
-            last_accuracy=float(hit.mean()), hours=.3, clusters=c), p)
+            last_accuracy=float(hit.mean()), hours=.3, clusters=c), p,
+            dict(names=p['names'], probs=p['probs'].astype(np.float16)) if label in blind else None)
     return store
 
 def test_report(tmp_path):
     pytest.importorskip('nbconvert')
-    fill(tmp_path/'s', 'table1', 2, leave_out=('MHCA',))
+    fill(tmp_path/'s', 'table1', 2, leave_out=('MHCA',), blind=('baseline',))
     r = lab('report', tmp_path/'s')
     assert r.returncode==0, r.stderr
     html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
@@ -47,9 +48,33 @@ def test_report(tmp_path):
     assert re.search(r'<th>MHCA</th>\s*<td>0 of 2</td>\s*<td>missing</td>', table1)
     assert 'resnet18, 64 px, 12 epochs' in table1
     assert '84.51' in table1
+    assert '<th>test (blind) %</th>' in table1 and table1.count('<td>sealed</td>')==1 and '<td>-</td>' in table1
+    assert 'from scratch' in table1
     assert '<td>0 of 2</td>' in html['paper.fig4_5_6.html']
     for n in ('table1', 'fig4_5_6', 'recommended'):                          # whatever MPLBACKEND says
         assert 'src="data:image/png;base64' in html[f'paper.{n}.html']
+
+def test_blind(tmp_path):
+    "Labels that come later score every run that has answers; what does not fit is one line, and nothing is written"
+    s = fill(tmp_path/'s', 'fig7', 2, blind=('AFC',))
+    names = ['neutral', 'happiness', 'surprise', 'sadness']
+    truth = {f'{i}.png': names[i%4] for i in range(400)}
+    def labels(rows): (tmp_path/'l.csv').write_text('name,label\n' + ''.join(f'{n},{l}\n' for n,l in rows))
+    for rows,says in (([*truth.items()][:-1], 'have no row'), ([*truth.items(), ('0.png', 'fear')], 'twice'),
+            ([*truth.items(), ('x.png', 'fear')], 'no blind faces'),
+            ([*truth.items()][1:] + [('0.png', 'rage')], 'rage')):
+        labels(rows)
+        r = lab('score-blind', s.path, tmp_path/'l.csv')
+        assert r.returncode==2 and says in r.stderr and r.stderr.count('\n')==1, r.stderr
+        assert not (s.path/'blind'/'scores.csv').exists()
+    assert '2 of 4 finished runs have answers, sealed' in lab('status', s.path).stdout
+    labels(truth.items())
+    r = lab('score-blind', s.path, tmp_path/'l.csv')
+    assert r.returncode==0, r.stderr
+    rows,scores = s.rows(),s.blind_scores().set_index('key')
+    assert set(scores.index)==set(rows.key[rows.has_blind]) and len(scores)==2
+    for r in rows[rows.has_blind].itertuples(): assert scores.accuracy[r.key]==pytest.approx(r.accuracy, abs=1e-6)
+    assert '2 are scored' in lab('status', s.path).stdout
 
 RUN = 'run fig7 --scale quick --n-faces 128 --epochs 3 --seeds 1 --device cpu --store'.split()
 
