@@ -82,7 +82,13 @@ def report(name, code, text, seconds, cpu):
     sys.stdout.flush()
     return result
 
+def strangers():
+    "Files that are neither in git nor ignored"
+    said = subprocess.run('git ls-files --others --exclude-standard'.split(), cwd=ROOT, capture_output=True, text=True)
+    return set(said.stdout.splitlines())
+
 def main():
+    before = strangers()
     import_once()
     words = sys.argv[1:]
     totals,running,waiting = [0, 0, 0],{},[p for p in pieces() if not words or any(w in p[0] for w in words)]
@@ -97,6 +103,8 @@ def main():
             got = report(name, os.waitstatus_to_exitcode(status), log.read_text(errors='replace'), time.time()-t,
                          used.ru_utime+used.ru_stime)
             totals = [a+b for a,b in zip(totals, got)]
+    left = sorted(strangers()-before)
+    totals = [a+b for a,b in zip(totals, report('the tests leave nothing behind', bool(left), '\n'.join(left), 0, 0))]
     print('{} passed, {} failed, {} skipped'.format(*totals))
     return int(totals[1]>0)
 
