@@ -1,14 +1,15 @@
 """All tests, as `make test` runs them: `python tests/run.py`. With words, the pieces whose names hold one of the words.
 
-Two lanes side by side, each on half of the cores, take the next piece from one list: the checks of the repository, the
-files of tests/ by pytest, the notebooks. A piece is a process of its own. It is forked from this process, which has
-imported what takes seconds to import. The last line counts all tests together."""
+Three lanes side by side, each on half of the cores, take the next piece from one list: the checks of the repository,
+the files of tests/ by pytest, the notebooks. One of three waits most of the time, for a package, a browser or a disk.
+A piece is a process of its own. It is forked from this process, which has imported what takes seconds to import. The
+last line counts all tests together."""
 import contextlib, os, re, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 
-ROOT,LANES = Path(__file__).resolve().parent.parent,2
+ROOT,LANES = Path(__file__).resolve().parent.parent,3
 BIN = Path(sys.executable).parent
-THREADS = max(1, (os.cpu_count() or 1)//LANES)
+THREADS = max(1, (os.cpu_count() or 1)//2)
 os.environ.update(PATH=f'{BIN}{os.pathsep}{os.environ["PATH"]}', MPLBACKEND='Agg', PYTHONWARNINGS='ignore',
     OMP_NUM_THREADS=str(THREADS), PYTORCH_NVML_BASED_CUDA_CHECK='1')
 
@@ -32,7 +33,7 @@ def run_test_file(file):
     return int(pytest.main(['-q', '-rs', '-p', 'no:cacheprovider', str(file)]))
 
 def pieces():
-    "(name, function) of all that is run: the longest first, so that both lanes end at about one time"
+    "(name, function) of all that is run: the longest first, so that the lanes end at about one time"
     yield 'lint', lambda: shell('ruff check .')
     yield 'notebooks clean, package in sync', lambda: shell(IN_SYNC)
     yield 'README.md is nbs/index.ipynb', lambda: shell(f'nbs/readme.sh "{BIN}" --check')
