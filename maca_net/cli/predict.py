@@ -168,6 +168,8 @@ def overlay_video(
     return where/(name if Path(name).suffix.lower() in CODECS else f'{Path(name).stem}.mp4')
 
 # %% ../../nbs/84_cli.predict.ipynb #a0688b83
+_COLUMNS_0_1 = ['image', 'face', 'left', 'top', 'right', 'bottom', 'score', 'label']        # then those of the classes
+
 class _FaceCSV:
     "A CSV file of faces that goes on with what is there. Raises `ValueError` or `FileExistsError` for another file"
     def __init__(self, file, labels, by, video=False):
@@ -179,8 +181,10 @@ class _FaceCSV:
         if video: raise FileExistsError(f'{file} is there already: a video starts anew, choose another --csv')
         try: head,*rows = csv.reader(io.StringIO(text.decode(**NAMES), newline=''))
         except csv.Error: head,rows = [],[]
-        if list(map(spreadsheet_source, head))!=self.cols:
-            raise ValueError(f'{file} is there already and is no list of faces by this model: choose another --csv')
+        if (found := list(map(spreadsheet_source, head)))!=self.cols:
+            is_old = found[:len(_COLUMNS_0_1)]==_COLUMNS_0_1
+            what = 'was written by version 0.1, with other columns' if is_old else 'is no list of faces by this model'
+            raise ValueError(f'{file} is there already and {what}: choose another --csv')
         cut = rows and (not text.endswith(b'\r\n') or len(rows[-1])!=len(head))       # stopped in the middle of a line
         self.rows = [dict(zip(self.cols, map(spreadsheet_source, r))) for r in rows if not cut or r[0]!=rows[-1][0]]
         if other := {str(r.get('model')) for r in self.rows}-{by}:

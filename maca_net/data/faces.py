@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage', 'WrongSize', 'DuplicateName',
            'DuplicatePixels', 'SeveralLabels', 'CountDiffers', 'NoLabel', 'NotAFace', 'ClassesNamed', 'SkippedFile',
-           'text_encoding', 'open_text', 'read_table', 'check_names', 'Faces', 'visible_files', 'pixel_hash',
+           'text_encoding', 'open_text', 'read_table', 'check_file_names', 'Faces', 'visible_files', 'pixel_hash',
            'mark_seen', 'load_pixels', 'audit', 'stratified_split', 'fingerprint', 'counts_table', 'DatasetSpec']
 
 # %% ../../nbs/06_data.faces.ipynb #c57c34ae
@@ -83,7 +83,7 @@ def read_table(
     return df
 
 # %% ../../nbs/06_data.faces.ipynb #dda8a088
-def check_names(
+def check_file_names(
     names:pd.Series, # Image names; row i stands in line i+2
     file, # Where they stand
 ):

@@ -18,7 +18,7 @@ def as_plain(t):
 # %% ../../nbs/26_training.labels.ipynb #e5c52e92
 class LabelTable(FitCallback):
     "Takes the labels of each training batch from a table, a row an image. For loaders of `face_dls(rows=True)`"
-    order,state_attrs = -8,('table', 'keep')
+    order,state_attrs,all_kept = -8,('table', 'keep'),False
     def __init__(self,
         table=None, # n class numbers, or n x K votes; None: those of the data
     ): self.table,self.keep,self.before_trial = table,None,None
@@ -44,9 +44,13 @@ class LabelTable(FitCallback):
         self._drop_rows()
         self.learn.yb = (type(y)(self.table[self.rows]),)
 
+    def before_train(self):
+        # a GPU is waited for once an epoch, not in each step
+        self.all_kept = self.keep is None or bool(self.keep.all())
+
     def _drop_rows(self):
+        if self.all_kept: return
         keep = self.keep[self.rows]
-        if keep.all(): return
         self.learn.xb,self.learn.rows = tuple(x[keep] for x in self.xb),self.rows[keep]
         if len(self.rows)<2: raise CancelBatchException      # batch norm needs two
 
@@ -65,7 +69,7 @@ def write(self:LabelTable,
 @patch
 def drop(self:LabelTable, rows):
     "Leave images out from their next visit on"
-    self.keep[rows] = False
+    self.keep[rows],self.all_kept = False,False
 
 # %% ../../nbs/26_training.labels.ipynb #091c59b5
 class Views(Callback):
