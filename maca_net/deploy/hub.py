@@ -7,7 +7,7 @@ __all__ = ['metrics_text', 'card_text', 'train_command', 'HubRun', 'counts_text'
            'ship_model']
 
 # %% ../../nbs/77_deploy.hub.ipynb #f5b6fc57
-import csv, shlex, shutil
+import csv, shlex, shutil, tempfile
 from dataclasses import fields
 from pathlib import Path
 from ..core import *
@@ -210,8 +210,8 @@ def shipped_card(
     head,_,rest = body.partition('## Intended use')
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
     use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` take it where no run is named.'
-    blind = (f'`{BLIND}` holds its probabilities for the {n_blind:,} faces of a blind test, whose labels played no part '
-        'in training or in choosing the model.')
+    blind = (f'`{BLIND}` holds its probabilities for the {n_blind:,} faces of a blind test, whose labels played no '
+        'part in training or in choosing the model.')
     parts = [f'{title}\n\nNames the expression of a face: {names}. {use}\n\n{file_text(file, meta)} {blind}',
         f'## Intended use{rest.rstrip()}', f'## Faces of each class\n{counts_text(metrics)}',
         f'## To train it again\n```bash\n{train_command(info)}\n```']
@@ -225,7 +225,7 @@ def ship_model(
     folder=None, # Where to; None: `weights_folder`
     most:int=MOST_BYTES, # Bytes that the network may have
 )->Path: # The ONNX file in its place
-    "Make an exported file the model that comes with the package. Raises `OSError` or `ValueError`, then nothing changed"
+    "Make an exported file the model of the package. Raises `OSError` or `ValueError`, and has then changed nothing"
     file,folder = Path(file),Path(folder or weights_folder())
     info,metrics = upgrade_info(read_json(Path(run)/'config.json')),read_scores(Path(run)/'metrics.json')
     if file.suffix!='.onnx': raise ValueError(f'{file}: the model of the package is an .onnx file')
@@ -233,12 +233,18 @@ def ship_model(
     predictor = Predictor(file)
     if predictor.labels!=info['labels']: raise ValueError(f'{file} is of another run than {run}: its labels differ')
     name = f"{info['config']['data']}-{info['config']['arch']}-{info['config']['method']}.onnx"
-    folder.mkdir(parents=True, exist_ok=True)
-    n = write_blind(predictor, blind, folder/BLIND)
-    for old in folder.glob('*.onnx'):
-        if old.resolve()!=file.resolve(): old.unlink()
-    with atomic_path(folder/name) as tmp: shutil.copyfile(file, tmp)
-    card = shipped_card(info, metrics, folder/name, predictor.net.meta, n)
-    with atomic_path(folder/CARD) as tmp: tmp.write_text(card, encoding='utf-8')
-    write_sums(folder, most)
+    with tempfile.TemporaryDirectory() as d:
+        made = Path(d)
+        shutil.copyfile(file, made/name)
+        n = write_blind(predictor, blind, made/BLIND)
+        (made/CARD).write_text(shipped_card(info, metrics, made/name, predictor.net.meta, n), encoding='utf-8')
+        write_sums(made, most)
+        _replace_files(folder, made)
     return default_model(folder)
+
+def _replace_files(folder, made):
+    "The files of `made` in place of those of `folder`, the hashes last"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob('*.onnx'): old.unlink()
+    for f in sorted(made.iterdir(), key=lambda f: f.name==SUMS):
+        with atomic_path(folder/f.name) as tmp: shutil.copyfile(f, tmp)
