@@ -1,5 +1,5 @@
 "`maca_serve` as a process of its own, without torch: what a real client sends, and what a hostile one may send."
-import concurrent.futures, http.client, io, json, os, pickle, re, signal, subprocess, sys, time, zipfile, zlib
+import concurrent.futures, http.client, io, json, os, pickle, re, signal, socket, subprocess, sys, time, zipfile, zlib
 import pytest
 from PIL import Image
 
@@ -166,7 +166,6 @@ def test_other_addresses(served):
         assert status==404 and 'POST /predict' in got['error']
 
 def test_no_http_at_all(served):
-    import socket
     with socket.create_connection(('127.0.0.1', served.port), timeout=10) as s:
         s.sendall(b'\x16\x03\x01 hello\r\n\r\n')
         assert b' 400 ' in s.recv(4096)
@@ -189,12 +188,16 @@ def test_several_at_once(served, photo):
 def test_stopped_it_ends_in_order(model, photo, number):
     "A picture that is sent already gets its answer"
     s = Served('--model', model)
-    c = s.connection()
-    c.request('POST', '/predict', photo)
-    time.sleep(.05)
-    s.process.send_signal(number)
-    r = c.getresponse()
-    assert r.status==200 and len(json.loads(r.read())['faces'])==2
+    head = f'POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{s.port}\r\nContent-Length: {len(photo)}\r\n'
+    with socket.create_connection(('127.0.0.1', s.port), timeout=60) as c:
+        c.sendall(f'{head}Expect: 100-continue\r\n\r\n'.encode())
+        assert b' 100 ' in c.recv(4096)                            # the service reads: it has this picture in hand
+        s.process.send_signal(number)
+        time.sleep(.3)
+        c.sendall(photo)
+        r = http.client.HTTPResponse(c)
+        r.begin()
+        assert r.status==200 and len(json.loads(r.read())['faces'])==2
     assert s.process.wait(30)==130
     assert s.process.stderr.read().strip()=='maca_serve: stopped'
 

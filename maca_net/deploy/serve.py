@@ -177,8 +177,9 @@ def build_server(
     predictor.predict(Image.new('RGB', (64,64)))                      # the detector is there, or says what is missing
     predictor.predict(Image.new('RGB', (64,64)), detect=False)
     app = PageGuard(build_service(predictor, line), PageNames(host, allow_host or ()), _REFUSED, 'application/json')
-    return uvicorn.Server(uvicorn.Config(app, http='h11', ws='none', lifespan='off', log_level='error', access_log=False,
-        server_header=False, limit_concurrency=100, timeout_keep_alive=5, timeout_graceful_shutdown=10))
+    return uvicorn.Server(uvicorn.Config(app, http='h11', ws='none', lifespan='off', log_level='error',
+        access_log=False, server_header=False, limit_concurrency=100, timeout_keep_alive=5,
+        timeout_graceful_shutdown=10))
 
 # %% ../../nbs/79_deploy.serve.ipynb #eaef9ea6
 def serve(

@@ -43,7 +43,8 @@ def read_sums(
     file = Path(folder or weights_folder())/SUMS
     if not file.is_file(): raise FileNotFoundError(f'{file}: no such file')
     lines = [re.fullmatch('([0-9a-f]{64}) [ *]([^/\\\\]+)', l) for l in file.read_text().splitlines()]
-    if not lines or not all(lines): raise ValueError(f'{file} is damaged: each line is a SHA-256 and the name of a file')
+    if not lines or not all(lines):
+        raise ValueError(f'{file} is damaged: each line is a SHA-256 and the name of a file')
     return {m[2]: m[1] for m in lines}
 
 # %% ../../nbs/69_deploy.shipped.ipynb #2989abf1
