@@ -111,7 +111,7 @@ def _metadata_of(meta, file):
 
 # %% ../../nbs/73_deploy.runtime.ipynb #a0000009
 def _read_onnx(file, threads, bf16):
-    with needs('export', 'onnxruntime'): import onnxruntime as ort
+    with needs('predict', 'onnxruntime'): import onnxruntime as ort
     opts = ort.SessionOptions()
     opts.log_severity_level = 4 # errors come as exceptions, not on stderr as well
     if threads: opts.intra_op_num_threads = threads
