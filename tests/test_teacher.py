@@ -1,8 +1,8 @@
 "Distillation, images that grow, and the rates of the backbone: options of a run, from the command to the row's key"
 from dataclasses import replace
 import numpy as np, pytest, torch
-from maca_net.all import (RunConfig, face_dls, load_run, maca_learner, predict_probs, read_synth, read_valid_predictions,
-    run_key, sha256, taught, teacher_answers, train_run)
+from maca_net.all import (RunConfig, face_dls, load_run, maca_learner, predict_probs, read_synth,
+    read_valid_predictions, run_key, teacher_answers, train_run)
 
 BASE = RunConfig(n_faces=160, method='baseline', arch='resnet18', size=32, epochs=2, bs=32, lr=.02, schedule='cosine',
     augment='none', device='cpu')
@@ -53,7 +53,7 @@ def test_a_frozen_start_and_a_smaller_rate(faces, tmp_path):
     "The backbone's weights stay in the frozen epochs; at a rate of 0 they stay to the end"
     dls = face_dls(faces, 32, 32, augment='none', device='cpu')
     learn = maca_learner(dls, 'resnet18', 'baseline', lr=.02)
-    def weights(): return learn.model.backbone.conv1.weight.detach().clone(), learn.model.classifier.weight.detach().clone()
+    def weights(): return [m.weight.detach().clone() for m in (learn.model.backbone.conv1, learn.model.classifier)]
     was = weights()
     with learn.no_bar(), learn.no_logging(): learn.fit_cosine(2, frozen=1.999)
     now = weights()

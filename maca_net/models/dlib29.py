@@ -8,7 +8,7 @@ __all__ = ['FACE_FILE', 'read_dlib', 'settle', 'Dlib29Block', 'Dlib29', 'dlib_te
 
 # %% ../../nbs/16_models.dlib29.ipynb #6d422b84
 from fastai.vision.all import *
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from ..core import *
 from ..options import *
 from .backbones import *
