@@ -44,7 +44,7 @@ def flip_labels(
     share:float, # Of the training faces that get a wrong label, 0..1
     seed:int=0, # Of which they are, and of their labels
 )->Faces: # With the true labels in the column `clean`
-    "Faces with a share of wrong training labels; validation and test keep theirs. Raises `ValueError` for a wrong share"
+    "Faces with a share of wrong labels in train; other splits keep theirs. Raises `ValueError` for a wrong share"
     if not 0<=share<=1: raise ValueError(f'share is a share in 0..1, not {share}')
     rng,df = np.random.default_rng(seed),faces.df.assign(clean=faces.df.label)
     train = np.flatnonzero(df.split=='train')
