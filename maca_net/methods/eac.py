@@ -6,14 +6,14 @@
 __all__ = ['EACReadings', 'map_difference', 'eac_views', 'eac_head', 'eac_network', 'eac_consistency', 'eac_terms',
            'eac_callbacks']
 
-# %% ../../nbs/44_methods.eac.ipynb #0656bb84
+# %% ../../nbs/44_methods.eac.ipynb #5eed03b2
 from dataclasses import dataclass
 from functools import partial
 from ..core import *
 from ..options import *
 from .base import *
 
-# %% ../../nbs/44_methods.eac.ipynb #b0bdf19e
+# %% ../../nbs/44_methods.eac.ipynb #11bb9d39
 @dataclass(frozen=True)
 class EACReadings:
     "Choices of EAC. A wrong value raises a `ValueError`"
@@ -25,7 +25,7 @@ class EACReadings:
         if not self.consistency_weight>=0:
             raise ValueError(f'consistency_weight is a weight >= 0, not {self.consistency_weight!r}')
 
-# %% ../../nbs/44_methods.eac.ipynb #e41702d4
+# %% ../../nbs/44_methods.eac.ipynb #695937fe
 def map_difference(
     first, # Last map of a view, B x C x h x w
     second, # Last map of the mirror image
@@ -36,7 +36,7 @@ def map_difference(
     b,c,h,w = difference.shape
     return (weight.detach()@difference.reshape(b, c, h*w)).square().mean()
 
-# %% ../../nbs/44_methods.eac.ipynb #a9e4ca49
+# %% ../../nbs/44_methods.eac.ipynb #f1526afa
 def eac_views(
     x, # B x 3 x S x S, normalised
     erase:str='own', # See `EACReadings`
@@ -48,7 +48,7 @@ def eac_views(
     first = boxed(x)
     return first,first.flip(-1) if erase=='shared' else boxed(x.flip(-1))
 
-# %% ../../nbs/44_methods.eac.ipynb #d1e0406a
+# %% ../../nbs/44_methods.eac.ipynb #7fb42f1d
 def eac_head(net, fmap):
     "The last map, its mean, and the logits"
     features = fmap.mean((2,3))
@@ -65,7 +65,7 @@ def eac_consistency(outputs, y, learn):
     from fastai.torch_core import get_model
     return map_difference(outputs['map'], outputs['views'][0]['map'], get_model(learn.model).classifier.weight)
 
-# %% ../../nbs/44_methods.eac.ipynb #9312fb36
+# %% ../../nbs/44_methods.eac.ipynb #8a86bd5b
 def eac_terms(readings):
     "The difference of the maps, column `consistency`"
     from maca_net.training.terms import TermOf

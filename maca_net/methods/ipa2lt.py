@@ -6,7 +6,7 @@
 __all__ = ['IPA2LTReadings', 'stochastic_rows', 'annotator_loss', 'ipa2lt_head', 'ipa2lt_network', 'half_of', 'train_on_half',
            'answer_other_half', 'half_stage', 'check_annotators', 'ipa2lt_likelihood', 'ipa2lt_terms']
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #4fa43acb
+# %% ../../nbs/45_methods.ipa2lt.ipynb #9b1de766
 from dataclasses import dataclass, replace
 from functools import partial
 from ..core import *
@@ -14,7 +14,7 @@ from ..options import *
 from .base import *
 from .baseline import *
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #5cb08c6e
+# %% ../../nbs/45_methods.ipa2lt.ipynb #abf1954e
 @dataclass(frozen=True)
 class IPA2LTReadings:
     "Choices of IPA2LT. A wrong value raises a `ValueError`"
@@ -34,7 +34,7 @@ class IPA2LTReadings:
         if not 0<self.eps<.1: raise ValueError(f'eps is above 0 and below .1, not {self.eps!r}')
     def weights(self): return [self.human_weight]+[self.model_weight]*(self.annotators-1)
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #6c014574
+# %% ../../nbs/45_methods.ipa2lt.ipynb #bf2f6bc6
 def stochastic_rows(
     confusions, # A x K x K
     eps:float=1e-5, # Least entry before the division
@@ -58,7 +58,7 @@ def annotator_loss(
     each = -found.sum(1)/there.sum(1).clamp(min=1)
     return (each*each.new_tensor(weights)).sum()/sum(weights)
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #30cece0d
+# %% ../../nbs/45_methods.ipa2lt.ipynb #52d4c9ed
 def ipa2lt_head(net, fmap):
     "Logits of the truth, and in training the confusion matrices, which are brought back into place before"
     import torch
@@ -79,7 +79,7 @@ def ipa2lt_network(n_out, backbone, readings):
     net.ipa2lt = readings
     return net
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #ec8235ce
+# %% ../../nbs/45_methods.ipa2lt.ipynb #b2e9733e
 def half_of(n, which):
     "Which of `n` faces belong to a half, 0 or 1"
     import torch
@@ -100,7 +100,7 @@ def train_on_half(readings, which):
             if self.training and self.y.ndim==2: self.learn.yb = (self.y[:,0],)
     return [OneHalf()]
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #18c2507b
+# %% ../../nbs/45_methods.ipa2lt.ipynb #09ab9ab5
 def answer_other_half(
     learn, # A `Learner` that was trained on one half
     labels, # n class numbers, or n x 2 from the stage before
@@ -119,18 +119,20 @@ def answer_other_half(
 
 def half_stage(which):
     "The stage that trains on a half"
-    method = replace(METHODS['baseline'], name=f'ipa2lt_half_{which}', rows=True, cbs=partial(train_on_half, which=which))
-    return Stage(method, partial(answer_other_half, which=which))
+    name,cbs = f'ipa2lt_half_{which}',partial(train_on_half, which=which)
+    return Stage(replace(METHODS['baseline'], name=name, rows=True, cbs=cbs), partial(answer_other_half, which=which))
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #f4cf9901
+# %% ../../nbs/45_methods.ipa2lt.ipynb #97da5535
 def check_annotators(y, learn, annotators):
     "Raises `ValueError` where labels or options are not for several annotators"
     own = getattr(learn.loss_func, 'func', None)
     if getattr(own, 'label_smoothing', 0) or getattr(own, 'weight', None) is not None:
         raise ValueError('label_smoothing and balance=loss are for cross-entropy, in whose place the likelihood stands')
-    if y.is_floating_point(): raise ValueError('ipa2lt asks who gave which label, which votes do not say: target="label"')
-    if y.ndim!=2 or y.shape[1]!=annotators: raise ValueError(f'ipa2lt needs a table of labels with {annotators} columns, '
-        'one an annotator: labels=table, or maca_train, which makes one')
+    if y.is_floating_point():
+        raise ValueError('ipa2lt asks who gave which label, which votes do not say: target="label"')
+    if y.ndim!=2 or y.shape[1]!=annotators:
+        raise ValueError(f'ipa2lt needs a table of labels with {annotators} columns, one an annotator: labels=table, '
+            'or maca_train, which makes one')
 
 def ipa2lt_likelihood(outputs, y, learn, readings):
     "The loss of a batch"
