@@ -6,14 +6,14 @@
 __all__ = ['EACReadings', 'map_difference', 'eac_views', 'eac_head', 'eac_network', 'eac_consistency', 'eac_terms',
            'eac_callbacks']
 
-# %% ../../nbs/44_methods.eac.ipynb #5eed03b2
+# %% ../../nbs/44_methods.eac.ipynb #1d631091
 from dataclasses import dataclass
 from functools import partial
 from ..core import *
 from ..options import *
 from .base import *
 
-# %% ../../nbs/44_methods.eac.ipynb #11bb9d39
+# %% ../../nbs/44_methods.eac.ipynb #0b193b26
 @dataclass(frozen=True)
 class EACReadings:
     "Choices of EAC. A wrong value raises a `ValueError`"
@@ -25,7 +25,7 @@ class EACReadings:
         if not self.consistency_weight>=0:
             raise ValueError(f'consistency_weight is a weight >= 0, not {self.consistency_weight!r}')
 
-# %% ../../nbs/44_methods.eac.ipynb #695937fe
+# %% ../../nbs/44_methods.eac.ipynb #d2bc92ed
 def map_difference(
     first, # Last map of a view, B x C x h x w
     second, # Last map of the mirror image
@@ -36,7 +36,7 @@ def map_difference(
     b,c,h,w = difference.shape
     return (weight.detach()@difference.reshape(b, c, h*w)).square().mean()
 
-# %% ../../nbs/44_methods.eac.ipynb #f1526afa
+# %% ../../nbs/44_methods.eac.ipynb #f217cb87
 def eac_views(
     x, # B x 3 x S x S, normalised
     erase:str='own', # See `EACReadings`
@@ -48,7 +48,7 @@ def eac_views(
     first = boxed(x)
     return first,first.flip(-1) if erase=='shared' else boxed(x.flip(-1))
 
-# %% ../../nbs/44_methods.eac.ipynb #7fb42f1d
+# %% ../../nbs/44_methods.eac.ipynb #42c9ad31
 def eac_head(net, fmap):
     "The last map, its mean, and the logits"
     features = fmap.mean((2,3))
@@ -65,7 +65,7 @@ def eac_consistency(outputs, y, learn):
     from fastai.torch_core import get_model
     return map_difference(outputs['map'], outputs['views'][0]['map'], get_model(learn.model).classifier.weight)
 
-# %% ../../nbs/44_methods.eac.ipynb #8a86bd5b
+# %% ../../nbs/44_methods.eac.ipynb #eea30417
 def eac_terms(readings):
     "The difference of the maps, column `consistency`"
     from maca_net.training.terms import TermOf

@@ -6,7 +6,7 @@
 __all__ = ['IPA2LTReadings', 'stochastic_rows', 'annotator_loss', 'ipa2lt_head', 'ipa2lt_network', 'half_of', 'train_on_half',
            'answer_other_half', 'half_stage', 'check_annotators', 'ipa2lt_likelihood', 'ipa2lt_terms']
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #9b1de766
+# %% ../../nbs/45_methods.ipa2lt.ipynb #a938897b
 from dataclasses import dataclass, replace
 from functools import partial
 from ..core import *
@@ -14,13 +14,14 @@ from ..options import *
 from .base import *
 from .baseline import *
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #abf1954e
+# %% ../../nbs/45_methods.ipa2lt.ipynb #4bcf831a
 @dataclass(frozen=True)
 class IPA2LTReadings:
     "Choices of IPA2LT. A wrong value raises a `ValueError`"
     annotators:int=2            # columns of the table of labels
     human_weight:float=3.       # of the first annotator in the loss
     model_weight:float=.5       # of each other annotator
+    pooled:float=.5             # share of the epochs, from the first, in which the matrices keep their start
     eps:float=1e-5              # least entry of a confusion matrix
     double_softmax:bool=False   # whether the probabilities of an answer go through one more softmax
 
@@ -31,10 +32,11 @@ class IPA2LTReadings:
             if not getattr(self, k)>=0: raise ValueError(f'{k} is a weight >= 0, not {getattr(self, k)!r}')
         if not self.human_weight+(self.annotators-1)*self.model_weight>0:
             raise ValueError('human_weight and model_weight are not both 0: no label would count')
+        if not 0<=self.pooled<=1: raise ValueError(f'pooled is a share in 0..1, not {self.pooled!r}')
         if not 0<self.eps<.1: raise ValueError(f'eps is above 0 and below .1, not {self.eps!r}')
     def weights(self): return [self.human_weight]+[self.model_weight]*(self.annotators-1)
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #bf2f6bc6
+# %% ../../nbs/45_methods.ipa2lt.ipynb #9f4fea1a
 def stochastic_rows(
     confusions, # A x K x K
     eps:float=1e-5, # Least entry before the division
@@ -58,7 +60,7 @@ def annotator_loss(
     each = -found.sum(1)/there.sum(1).clamp(min=1)
     return (each*each.new_tensor(weights)).sum()/sum(weights)
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #52d4c9ed
+# %% ../../nbs/45_methods.ipa2lt.ipynb #3b3835b6
 def ipa2lt_head(net, fmap):
     "Logits of the truth, and in training the confusion matrices, which are brought back into place before"
     import torch
@@ -79,7 +81,7 @@ def ipa2lt_network(n_out, backbone, readings):
     net.ipa2lt = readings
     return net
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #b2e9733e
+# %% ../../nbs/45_methods.ipa2lt.ipynb #756148bc
 def half_of(n, which):
     "Which of `n` faces belong to a half, 0 or 1"
     import torch
@@ -100,7 +102,7 @@ def train_on_half(readings, which):
             if self.training and self.y.ndim==2: self.learn.yb = (self.y[:,0],)
     return [OneHalf()]
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #09ab9ab5
+# %% ../../nbs/45_methods.ipa2lt.ipynb #58ab75f3
 def answer_other_half(
     learn, # A `Learner` that was trained on one half
     labels, # n class numbers, or n x 2 from the stage before
@@ -122,7 +124,7 @@ def half_stage(which):
     name,cbs = f'ipa2lt_half_{which}',partial(train_on_half, which=which)
     return Stage(replace(METHODS['baseline'], name=name, rows=True, cbs=cbs), partial(answer_other_half, which=which))
 
-# %% ../../nbs/45_methods.ipa2lt.ipynb #97da5535
+# %% ../../nbs/45_methods.ipa2lt.ipynb #a36c9366
 def check_annotators(y, learn, annotators):
     "Raises `ValueError` where labels or options are not for several annotators"
     own = getattr(learn.loss_func, 'func', None)
@@ -137,7 +139,9 @@ def check_annotators(y, learn, annotators):
 def ipa2lt_likelihood(outputs, y, learn, readings):
     "The loss of a batch"
     check_annotators(y, learn, readings.annotators)
-    return annotator_loss(outputs['logits'], y, outputs['confusions'], readings.weights(), readings.double_softmax)
+    confusions = outputs['confusions']
+    if learn.epoch<readings.pooled*learn.n_epoch: confusions = confusions.detach()+0*confusions
+    return annotator_loss(outputs['logits'], y, confusions, readings.weights(), readings.double_softmax)
 
 def ipa2lt_terms(readings):
     "The likelihood in place of cross-entropy, column `annotators`"

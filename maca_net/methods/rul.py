@@ -6,13 +6,13 @@
 __all__ = ['RULReadings', 'mix_by_uncertainty', 'pair_loss', 'map_grid', 'rul_branch', 'rul_uncertainty', 'rul_head',
            'rul_network', 'rul_pairs', 'rul_terms']
 
-# %% ../../nbs/40_methods.rul.ipynb #65377687
+# %% ../../nbs/40_methods.rul.ipynb #e6f6c9b6
 from dataclasses import dataclass
 from ..core import *
 from ..options import *
 from .base import *
 
-# %% ../../nbs/40_methods.rul.ipynb #c7268b99
+# %% ../../nbs/40_methods.rul.ipynb #8fafd74b
 @dataclass(frozen=True)
 class RULReadings:
     "Choices of RUL. A wrong value raises a `ValueError`"
@@ -26,7 +26,7 @@ class RULReadings:
                 raise ValueError(f'{k} is a whole number, 1 to {most}, not {getattr(self, k)!r}')
         if not 0<=self.dropout<1: raise ValueError(f'dropout is a share in 0..1, below 1, not {self.dropout!r}')
 
-# %% ../../nbs/40_methods.rul.ipynb #89ed0584
+# %% ../../nbs/40_methods.rul.ipynb #918d97e9
 def mix_by_uncertainty(
     mean, # Features, B x D
     s, # Uncertainties, B, above 0
@@ -45,7 +45,7 @@ def pair_loss(
     "The mean of both cross-entropies"
     return (cross_entropy(logits, y)+cross_entropy(logits, y[order]))/2
 
-# %% ../../nbs/40_methods.rul.ipynb #46738f6b
+# %% ../../nbs/40_methods.rul.ipynb #d94946ff
 def map_grid(
     fmap, # B x C x h x w
     grid:int, # Side of the result
@@ -63,7 +63,7 @@ def rul_branch(channels, readings):
     return nn.Sequential(nn.BatchNorm2d(channels, eps=2e-5, affine=False), nn.Dropout(r.dropout), nn.Flatten(),
         nn.Linear(channels*r.grid**2, r.dim), nn.BatchNorm1d(r.dim, eps=2e-5))
 
-# %% ../../nbs/40_methods.rul.ipynb #d59e82d5
+# %% ../../nbs/40_methods.rul.ipynb #c854f8dd
 def rul_uncertainty(net, fmap):
     "The uncertainty s of each face, B, from the last map"
     return net.log_variance(map_grid(fmap, net.rul.grid)).exp().mean(1)
@@ -77,7 +77,7 @@ def rul_head(net, fmap):
     mixed = mix_by_uncertainty(mean, s, order)
     return dict(logits=net.classifier(mixed), mean=mean, uncertainty=s, order=order)
 
-# %% ../../nbs/40_methods.rul.ipynb #191ff25d
+# %% ../../nbs/40_methods.rul.ipynb #5c28cf82
 def rul_network(n_out, backbone, readings):
     "Two branches behind the backbone, and a linear layer"
     from torch import nn
@@ -88,7 +88,7 @@ def rul_network(n_out, backbone, readings):
     net.rul = readings
     return net
 
-# %% ../../nbs/40_methods.rul.ipynb #65c1903d
+# %% ../../nbs/40_methods.rul.ipynb #8fb0c502
 def rul_pairs(outputs, y, learn):
     "Both cross-entropies of the mixtures, as the options of the learner say"
     from functools import partial
