@@ -212,7 +212,8 @@ def _open_network(run, device, epoch):
 def _model_name(run, epoch, frame, fitted=None):
     """What tells one model's answers from another's: its name, and a hash of its weights, of its frame and of its
     temperatures where they are used"""
-    content = _weights_hash(run, epoch) + json.dumps(frame.to_dict()) + (json.dumps(fitted) if any(fitted or ()) else '')
+    content = _weights_hash(run, epoch) + json.dumps(frame.to_dict())
+    if any(fitted or ()): content += json.dumps(fitted)
     name = f'ensemble-of-{len(run)}' if isinstance(run, list) else run.resolve().name
     return f'{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
 
@@ -246,7 +247,8 @@ class Predictor:
         if most_faces is not None and most_faces<1: raise ValueError(f'most_faces is at least 1, not {most_faces}')
         several = isinstance(run, (list, tuple))
         self.path = run = list(map(Path, run)) if several else default_model() if run is None else Path(run)
-        if not several and run.parent==weights_folder(): print(_SHIPPED.format(name=run.name, card=run.parent/CARD), file=sys.stderr)
+        if not several and run.parent==weights_folder():
+            print(_SHIPPED.format(name=run.name, card=run.parent/CARD), file=sys.stderr)
         self.detector,self._lock = detector if detector=='mtcnn' else get_detector(detector),threading.Lock()
         self.net = _open_network(run, device, epoch)
         self.model,self.info,self.device,self.n_heads = self.net.model,self.net.info,self.net.device,self.net.n_heads

@@ -86,7 +86,7 @@ def ensemble_temperatures(
     "The temperatures of the ensemble itself. Raises `ValueError`, naming the file, where they are damaged"
     file = Path(run)/'metrics.json'
     c = schema.check_content(read_scores(file).get('calibration'), _CALIBRATION, f'{file}, calibration')
-    return dict(temperature=c['best']['temperature'], temperature_flip=c['flip']['temperature'] if 'flip' in c else None)
+    return dict(temperature=c['best']['temperature'], temperature_flip=c.get('flip', {}).get('temperature'))
 
 # %% ../../nbs/56_runs.ensemble.ipynb #7e1d76dd
 def _read_member(run):
@@ -203,7 +203,8 @@ def evaluate_ensemble(
     res['calibration'] = calibration(mean, answers[0]['target'], temperature=t) if not own else \
         read_scores(Path(run)/'metrics.json')['calibration']['flip' if flip else 'best']
     same = ('rule', 'data', 'images', 'synthetic', 'trained_on', 'trained_images', 'subset')
-    return dict(res, split=split, epoch=epoch, flipped=flip, members=[m.name for m in members], **{k: of[k] for k in same})
+    of = {k: of[k] for k in same}
+    return dict(res, split=split, epoch=epoch, flipped=flip, members=[m.name for m in members], **of)
 
 # %% ../../nbs/56_runs.ensemble.ipynb #fc2cd0d5
 def ensemble_text(

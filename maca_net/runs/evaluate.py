@@ -361,7 +361,8 @@ def score_run(
     device=None, # Where to compute
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
     flip:bool=False, # The mean of each image's answer and its mirror image's
-# (scores and what they were taken on, with `calibration` where the run has a temperature; predictions: names, target, probs, FERPlus's votes, seen where that is known)
+# (scores and what they were taken on, with `calibration` where the run has a temperature;
+# predictions: names, target, probs, FERPlus's votes, seen where that is known)
 )->tuple:
     """Score a run's model on a split. `images` is the fingerprint of what was scored, `trained_images` that of the
     run's data.
