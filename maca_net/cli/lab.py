@@ -37,6 +37,10 @@ _LAB = '''examples:
   maca_lab merge results/ferplus other_machine/results/ferplus
   maca_lab test results/ferplus --path FERPlus
       once, when all is chosen: score every network of the store on the test images
+  maca_lab run headline --data ferplus --path FERPlus --blind FERPlus_blind
+      every run also answers for faces without labels; runs that are done answer too, where their weights are
+  maca_lab score-blind results/ferplus labels.csv
+      for whoever has the labels: score those answers
   maca_lab report results/ferplus
   maca_lab report results/ferplus --notebooks my_reports
       report notebooks of your own, my_reports/paper.NAME.ipynb'''
@@ -100,6 +104,11 @@ def lab_parser():
         help='folder of the data, with their test images (default: where each run had them)')
     test.add_argument('--device', metavar='DEVICE',
         help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
+    blind = add('score-blind', 'score the answers for blind faces, for whoever has their labels')
+    blind.add_argument('labels', metavar='LABELS.csv',
+        help='columns name and label, a row for each blind face; an empty label leaves a face out')
+    blind.add_argument('--out', metavar='FILE',
+        help='where to write the scores (default: STORE/blind/scores.csv, where reports find them)')
     merge = add('merge', 'copy into a store what others have; of a run that two of them made, the first row stays')
     merge.add_argument('others', nargs='+', metavar='OTHER', help='stores to copy from')
     return p
@@ -213,6 +222,20 @@ def _test(store, path, device):
             'run maca_lab test on the machine that ran them, and merge its store into this one')
     print(f'their columns and comparisons: maca_lab report {store}')
 
+# %% ../../nbs/86_cli.lab.ipynb #b1000070
+def _score_blind(store, labels, out):
+    from maca_net.lab.store import Store
+    s = Store(store)
+    t = s.score_blind_runs(labels)
+    def percent(name): return (100*t[name]).map('{:.2f}'.format)
+    shown = t[['faces']].set_index(t.key.rename(None)).assign(**{title: percent(k).tolist() for title,k in {
+        'accuracy %': 'accuracy', 'macro %': 'macro_accuracy', 'accuracy with mirror image %': 'flip_accuracy',
+        'macro with mirror image %': 'flip_macro_accuracy'}.items()})
+    print(shown.to_string())
+    if out is None: out = s.keep_blind_scores(t)
+    else: t.to_csv(out, index=False)
+    print(f'scores in {out}')
+
 # %% ../../nbs/86_cli.lab.ipynb #c1998576
 def maca_lab(
     argv=None, # Options; None: of the command line
@@ -221,5 +244,6 @@ def maca_lab(
     p = lab_parser()
     args = vars(p.parse_args(argv))
     command = args.pop('command')
-    do = dict(run=_run, status=_status, merge=_merge, test=_test, report=_report)[command]
+    do = {'run': _run, 'status': _status, 'merge': _merge, 'test': _test, 'score-blind': _score_blind,
+        'report': _report}[command]
     _guard(p, lambda: do(**args), again=lambda: _AGAIN if command in ('run', 'test') else '')

@@ -146,7 +146,7 @@ def scale_config(
 _DEFAULTS = {**{f.name: f.default for f in fields(RunConfig)}, **PAPER_RECIPE}
 # Options that `scale_text` names in words of their own, or that are no part of a scale
 _IN_WORDS = ('data', 'path', 'rule', 'method', 'arch', 'weights', 'size', 'epochs', 'bs', 'accumulate', 'seed',
-    'device', 'pixel_baseline')
+    'device', 'pixel_baseline', 'blind')
 
 def kept_recipe(
     opts:dict, # Options of a cell
@@ -185,7 +185,7 @@ def _recipes_in_words(cells):
     return [f'{m} by its own recipe: ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
 
 # %% ../../nbs/60_lab.experiments.ipynb #d8de82f8
-_PLACE_OPTIONS = ('path', 'device', 'pixel_baseline')      # they decide where a run happens, or what else is printed
+_PLACE_OPTIONS = ('path', 'device', 'pixel_baseline', 'blind')      # they decide where a run happens, or what else is printed
 
 @lru_cache
 def _name_and_hash(file, size, mtime): return f'{Path(file).name}:{sha256(file)[:12]}'

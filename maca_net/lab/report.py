@@ -20,10 +20,19 @@ def study_text(
 )->str:
     "What a study was asked for and how far it is. A row a cell, a column a seed, validation accuracies in percent"
     t = status(experiment, store.path, base, seeds)
-    head = f'{experiment.name}: {experiment.about}\n  at {scale_text(base, experiment)}\n  {_progress_text(t)}'
+    head = (f'{experiment.name}: {experiment.about}\n  at {scale_text(base, experiment)}\n  {_progress_text(t)}'
+        f'\n  {_blind_progress(t, store)}')
     t['cell'] = [_cell_text(r) for r in t.itertuples()]
     wide = t.pivot(index='label', columns='seed', values='cell').loc[list(experiment.cells)]
     return head + '\n' + wide.rename_axis(None).rename(columns='seed {}'.format).rename_axis(None, axis=1).to_string()
+
+def _blind_progress(t, store):
+    "How many of the finished runs have answers for blind faces, and whether those are scored"
+    done = t[t.state=='done']
+    if not done.has_blind.any(): return 'blind test: no answers yet (--blind FOLDER)'
+    scored = done.key.isin(store.blind_scores().key).sum()
+    return f'blind test: {done.has_blind.sum()} of {len(done)} finished runs have answers, ' + (f'{scored} are scored'
+        if scored else 'sealed')
 
 def _cell_text(r):
     if r.state=='done': return f'{100*r.accuracy:.2f}'

@@ -19,6 +19,7 @@ from ..data.faces import *
 from ..runs.config import *
 from ..runs.evaluate import *
 from ..runs.figures import *
+from ..runs.blind import *
 from ..runs.train import *
 from .experiments import *
 from .store import *
@@ -28,13 +29,17 @@ def run_one(
     store, # Path of the store
     config:dict, # The fields of a `RunConfig`
 ):
-    "Train one run from wherever it stands, and write its row. Does nothing where another process holds the run"
+    """Train one run from wherever it stands, and write its row; of a run that is done, its answers for blind faces
+    where those are asked for. Does nothing where another process holds the run"""
     store,cfg = Store(store),RunConfig(**config)
     key = run_key(cfg)
     store.work(key).parent.mkdir(parents=True, exist_ok=True)
     try:
         with store.lock(key).acquire(timeout=2):                         # longer than `is_running` holds the lock
             if not store.has(key): store.add(key, *_row(store, key, cfg))
+            elif store.lacks_blind(key, cfg):
+                if not (store.work(key)/BLIND).is_file(): answer_blind(store.work(key), cfg.blind, cfg.device)
+                store.add_blind(key)
     except Timeout: print(f'{key} is held by another process')
 
 # %% ../../nbs/62_lab.runner.ipynb #ad5284b6
@@ -44,20 +49,25 @@ _KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f
     'precision', 'scale', 'code')
 
 def _row(store, key, cfg):
-    "(row, predictions) of a run, which is trained first, or gets its figures, where this has not been done"
-    row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), readings_all=asdict(cfg.get_readings()),
+    """(row, predictions, answers for blind faces or None) of a run, which is trained first, or gets its figures,
+    where this has not been done"""
+    # no folder: a row leaves the machine
+    blind = cfg.blind and Path(cfg.blind).resolve().name
+    row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), blind=blind, readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
         code=code_version(), error=None)
     out = store.work(key)
     try:
-        if not (out/'config.json').exists() or missing_figures(out): train_run(cfg, out)
+        no_answers = cfg.blind and not (out/BLIND).is_file()
+        if not (out/'config.json').exists() or missing_figures(out) or no_answers: train_run(cfg, out)
     except FloatingPointError as e:                         # the run diverged
-        return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None
+        return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None,None
     res = read_scores(out/'metrics.json')
     kept = {k: res[k] for k in _KEEP if k in res}
     row = dict(row, **kept, history=_history(out, res.get('terms', ())), weights_info=res['weights'],
         last_accuracy=res['last']['accuracy'], finished=utc_now())
-    return row,dict(read_arrays(out/'valid_predictions.npz'), names=np.array(read_valid_images(out)[0]))
+    predictions = dict(read_arrays(out/'valid_predictions.npz'), names=np.array(read_valid_images(out)[0]))
+    return row,predictions,read_arrays(out/BLIND) if cfg.blind else None
 
 # %% ../../nbs/62_lab.runner.ipynb #3fd65003
 def _history(out, terms):
@@ -93,7 +103,8 @@ class Workers:
         key,device = run_key(cfg),self.free.pop(0)
         try: code = self._run(key, dict(asdict(cfg), device=device or cfg.device))
         finally: self.free.append(device)
-        if code and not self.stopped and not self.store.has(key): return self._reason(label, cfg.seed, key, code)
+        no_result = not self.store.has(key) or self.store.lacks_blind(key, cfg)
+        if code and not self.stopped and no_result: return self._reason(label, cfg.seed, key, code)
 
     def _run(self, key, config):
         "Exit status of the process of a run; its output goes to the log"
@@ -126,12 +137,14 @@ def status(
     store, # Path of the store
     base:RunConfig=None, # The scale
     seeds=3, # A number of seeds, or a list of them
-)->pd.DataFrame: # label, seed, state, share done, accuracy, hours, hardware, key
+)->pd.DataFrame: # label, seed, state, share done, accuracy, hours, hardware, key, has_blind
     "Where each run of an experiment stands: done, failed, running, interrupted or to do"
     store = Store(store)
     runs = plan(get_experiment(experiment), base, seeds)
-    rows = [(label, cfg.seed, *_state(store, run_key(cfg), cfg.epochs), run_key(cfg)) for label,cfg in runs]
-    return pd.DataFrame(rows, columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key'])
+    rows = [(label, cfg.seed, *_state(store, key, cfg.epochs), key, store.blind_file(key).is_file())
+        for label,cfg in runs for key in [run_key(cfg)]]
+    return pd.DataFrame(rows, columns=['label', 'seed', 'state', 'share', 'accuracy', 'hours', 'hardware', 'key',
+        'has_blind'])
 
 # %% ../../nbs/62_lab.runner.ipynb #40f51ea8
 def _state(store, key, epochs):
@@ -186,7 +199,8 @@ def set_failed_aside(
 def _progress_line(store, table, label, seed, why, workers):
     "A line on a run that has ended, and on the time left"
     r = table[(table.label==label) & (table.seed==seed)].iloc[0]
-    if r.state=='done': text = f'{100*r.accuracy:.2f} % in {r.hours:.2f} h'
+    no_answers = f'; no answers for the blind faces: {why}' if why else ''
+    if r.state=='done': text = f'{100*r.accuracy:.2f} % in {r.hours:.2f} h{no_answers}'
     elif r.state=='failed': text = f'failed: {why or store.row(r.key)["error"]}'
     else: text = f'no result: {why}' if why else 'another process is at it'
     left = hours_left(table, workers, r.hardware)
@@ -212,13 +226,14 @@ def run_experiment(
     todo = plan(exp, base, seeds)
     keys = [run_key(cfg) for _,cfg in todo]
     _check_images(store, [cfg for _,cfg in todo])
+    if base.blind: blind_files(base.blind)
     new_study = store.add_study(exp, base, seeds)
     if retry: set_failed_aside(store, keys)
     work = Workers(store, workers, devices)
     def run(job):
         label,cfg = job
         key = run_key(cfg)
-        if work.stopped or store.has(key): return
+        if work.stopped or store.has(key) and not store.lacks_blind(key, cfg): return
         if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is at it')
         why = work(label, cfg)
         if not work.stopped:

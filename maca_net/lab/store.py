@@ -17,6 +17,7 @@ from .. import schema
 from ..core import *
 from ..runs.config import *
 from ..runs.evaluate import *
+from ..runs.blind import *
 from .experiments import *
 from ..options import *
 
@@ -105,6 +106,7 @@ def read_predictions(
         if p[k].dtype.kind not in _DTYPES.get(k, 'f'): raise damaged(f'{k} is of {p[k].dtype}')
         if p[k].ndim!=len(axes) or any(lengths.setdefault(a, s)!=s for a,s in zip(axes, p[k].shape)):
             raise damaged(f'{k} has the shape {p[k].shape}')
+    if f.parent.name=='blind' and len(set(p['names'].tolist()))<len(p['names']): raise damaged('a name occurs twice')
     for k,end in (('target', lengths.get('k', 0)), ('tsne_of', lengths['n'])):
         if k in p and p[k].size and not 0<=p[k].min()<=p[k].max()<end: raise damaged(f'{k} is not in 0..{end-1}')
     if not np.isfinite(p['probs']).all(): raise damaged('probs holds NaN')
@@ -123,6 +125,7 @@ class Store:
     def log(self, key): return self.path/'work'/f'{key}.log'
     def lock(self, key): return FileLock(self.path/'work'/f'{key}.lock')
     def has(self, key): return self.row_file(key).is_file()
+    def blind_file(self, key): return self.path/'blind'/f'{key}.npz'
     def row(self, key)->dict: return read_row(self.row_file(key))
 
     def is_running(self, key)->bool:
@@ -133,19 +136,20 @@ class Store:
             with self.lock(key).acquire(timeout=.2, poll_interval=.05): return False
         except Timeout: return True
 
-    def add(self, key, row, predictions=None):
+    def add(self, key, row, predictions=None, blind=None):
         "Add a finished run: predictions first, the row last. Raises `FileExistsError` for a key that is there"
         if self.has(key): raise FileExistsError(f'{self.row_file(key)} is there already: a row is never changed')
-        if predictions is not None:
-            with atomic_path(self.path/'predictions'/f'{key}.npz') as tmp: np.savez_compressed(tmp, **predictions)
+        for f,arrays in ((self.path/'predictions'/f'{key}.npz', predictions), (self.blind_file(key), blind)):
+            if arrays is None: continue
+            with atomic_path(f) as tmp: np.savez_compressed(tmp, **arrays)
         write_json(self.row_file(key), row)
 
 # %% ../../nbs/61_lab.store.ipynb #e1000012
 @patch
 def rows(self:Store)->pd.DataFrame:
-    "All finished runs, the newest last. Raises `ValueError` for a row that cannot be read"
-    rows = [read_row(f) for f in _files(self.path/'rows', 'json')]
-    if not rows: return pd.DataFrame(columns=['key', 'finished', 'error'])
+    "All finished runs, the newest last; `has_blind`: with blind predictions. Raises `ValueError` for a damaged row"
+    rows = [dict(read_row(f), has_blind=self.blind_file(f.stem).is_file()) for f in _files(self.path/'rows', 'json')]
+    if not rows: return pd.DataFrame(columns=['key', 'finished', 'error', 'has_blind'])
     return pd.DataFrame(rows).sort_values('finished', ignore_index=True)
 
 # %% ../../nbs/61_lab.store.ipynb #669d4604
@@ -159,12 +163,13 @@ def tested(self:Store)->pd.DataFrame:
 @patch
 def predictions(self:Store,
     key, # Of a run
-    split:str='valid', # 'valid' or 'test'
+    split:str='valid', # 'valid', 'test' or 'blind'
 )->dict: # names, target, probs, last_probs, seen; votes of FERPlus; on validation also flip_probs and tsne
     "Predictions of a run. Raises `FileNotFoundError` where they are missing, `ValueError` where the file is damaged"
     f = self.path/('predictions' if split=='valid' else split)/f'{key}.npz'
     if f.is_file(): return read_predictions(f)
-    if split!='valid': raise FileNotFoundError(f'{f} is missing: maca_lab test makes it')
+    made_by = dict(test='maca_lab test makes it', blind='maca_lab run --blind makes it, where the weights are')
+    if split!='valid': raise FileNotFoundError(f'{f} is missing: {made_by[split]}')
     raise FileNotFoundError(f'{f} is missing: copy it from the machine that ran it, or remove the row to run it again')
 
 # %% ../../nbs/61_lab.store.ipynb #62c310f2
@@ -285,6 +290,57 @@ def merge(
         with atomic_path(self.path/to) as tmp: shutil.copyfile(f, tmp)
     for line in twice: say(line)
     return sum(to.startswith('rows/') for to in copies)
+
+# %% ../../nbs/61_lab.store.ipynb #b1000041
+@patch
+def lacks_blind(self:Store, key, cfg:RunConfig)->bool:
+    "Whether a run that is done has no answers for the blind faces that are asked for, and can still give them"
+    if not cfg.blind or not self.has(key) or self.blind_file(key).is_file(): return False
+    return not self.row(key).get('error') and self.has_weights(key)
+
+@patch
+def add_blind(self:Store, key):
+    "Keep the answers for blind faces that the folder of a run holds"
+    with atomic_path(self.blind_file(key)) as tmp: shutil.copyfile(self.work(key)/BLIND, tmp)
+
+# %% ../../nbs/61_lab.store.ipynb #b1000042
+_BLIND_SCORES = ('accuracy', 'macro_accuracy', 'macro_f1', 'nll', 'ece')
+_BLIND_COLUMNS = ('key', 'faces', *_BLIND_SCORES, *(f'flip_{k}' for k in _BLIND_SCORES))
+
+@patch
+def score_blind_runs(
+    self:Store,
+    labels, # CSV with the columns name and label, see `read_blind_labels`
+)->pd.DataFrame: # A row a run: key, faces, scores, and `flip_` scores of the mean with the mirror image
+    "Score every run that has blind predictions. Raises `ValueError` where names or labels do not fit; nothing is kept"
+    truth,rows = read_blind_labels(labels),self.rows()
+    rows = rows[rows.has_blind & rows.error.isna()]
+    if rows.empty: raise ValueError(f'{self.path} has no blind predictions: maca_lab run --blind FOLDER makes them')
+    def of_run(r):
+        s = score_blind(self.predictions(r.key, 'blind'), truth, r.labels, f'{self.blind_file(r.key)}')
+        flip = {f'flip_{k}': s['flip'].get(k, np.nan) for k in _BLIND_SCORES}
+        return dict(key=r.key, faces=s['n'], **{k: s[k] for k in _BLIND_SCORES}, **flip)
+    return pd.DataFrame([of_run(r) for r in rows.itertuples()], columns=_BLIND_COLUMNS)
+
+# %% ../../nbs/61_lab.store.ipynb #b1000043
+@patch
+def keep_blind_scores(self:Store, table:pd.DataFrame)->Path:
+    "Write the scores of `score_blind_runs` to `blind/scores.csv`, in place of older ones"
+    f = self.path/'blind'/'scores.csv'
+    with atomic_path(f) as tmp: table.to_csv(tmp, index=False)
+    return f
+
+@patch
+def blind_scores(self:Store)->pd.DataFrame:
+    "The scores on blind faces; empty until somebody with the labels has scored. Raises `ValueError` for a damaged file"
+    f = self.path/'blind'/'scores.csv'
+    if not f.is_file(): return pd.DataFrame(columns=_BLIND_COLUMNS)
+    try:
+        t = pd.read_csv(f, dtype=dict(key=str))
+        if missing := [k for k in _BLIND_COLUMNS if k not in t]: raise ValueError(f'without {", ".join(missing)}')
+        return t.astype({k: float for k in _BLIND_COLUMNS[2:]})
+    except (ValueError, UnicodeDecodeError) as e:
+        raise ValueError(f'{f} is damaged ({first_line(e)}): make it again with maca_lab score-blind') from None
 
 # %% ../../nbs/61_lab.store.ipynb #4970eedc
 _TESTED = ('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',

@@ -163,8 +163,8 @@ def compare_runs(
         both_lo=both_lo, both_hi=both_hi, p_both=p_both, disagree=float(len(d)*np.sum(squares)/len(squares)**2))
 
 # %% ../../nbs/65_lab.tables.ipynb #t0000014
-def _scores_of(done, tested):
-    "Columns of a cell from its finished rows, and from their rows on the test images"
+def _scores_of(done, tested, blind=()):
+    "Columns of a cell from its finished rows, and from their rows on the test images and on the blind faces"
     def over(name, **kw): return mean_interval([r.get(name) for r in done], **kw)
     def over_test(name): return mean_interval([r.get(name, np.nan) for r in tested])
     def without_duplicates(r): return r['accuracy'] if pd.isna(d := r.get('accuracy_deduplicated')) else d
@@ -175,6 +175,9 @@ def _scores_of(done, tested):
         macro=macro['mean'], macro_sd=macro['sd'], test=test['mean'], test_sd=test['sd'], tested=test['n'],
         test_deduplicated=over_test('accuracy_deduplicated')['mean'], test_macro=test_macro['mean'],
         test_macro_sd=test_macro['sd'])
+    on_blind = mean_interval([r['accuracy'] for r in blind])
+    out.update(has_blind=sum(bool(r.get('has_blind')) for r in done), blind=on_blind['mean'], blind_sd=on_blind['sd'],
+        blind_scored=on_blind['n'])
     return {**out, 'last_epoch': over('last_accuracy')['mean'],
         **{k: over(k)['mean'] for k in ('ece', 'votes_kl', 'flops', 'macro_f1', 'nll', 'parameters')}}
 
@@ -190,7 +193,7 @@ def results_table(
     "A study as a table of numbers"
     runs = StudyRows(store, experiment, base, seeds)
     exp,base = runs.experiment,runs.base
-    tested = {r['key']: r for r in store.tested().to_dict('records')}
+    tested,blind = ({r['key']: r for r in t.to_dict('records')} for t in (store.tested(), store.blind_scores()))
     out,shown = [],[*runs.keys.values()]
     for label,opts in exp.cells.items():
         mine = runs.of(label)
@@ -200,7 +203,7 @@ def results_table(
         out.append(dict(
             label=label, planned=len(mine), done=len(done), failed=sum(runs.failed(k) for k in mine.values()),
             is_reference=all(k==r for k,r in pairs),
-            **_scores_of(done, [tested[k] for k in mine.values() if k in tested]),
+            **_scores_of(done, *([t[k] for k in mine.values() if k in t] for t in (tested, blind))),
             **compare_runs(store, runs, [(k, r) for k,r in pairs if k!=r], deduplicated),
             paper=paper_number(exp.name, label, base.data, base.weights), costs=mean_costs(done)))
     t = pd.DataFrame(out).set_index('label')
@@ -213,6 +216,11 @@ def _pct(x, sign=''): return f'{100*x:{sign}.2f}'
 def _mean_sd(mean, sd, n): return '' if not n else _pct(mean) + (f' ± {_pct(sd)}' if n>1 else '')
 def _num(x): return '' if np.isnan(x) else f'{x:.2f}'
 def _filled(t): return t.loc[:, (t!='').any()]
+
+def _blind_text(r):
+    "Accuracy on blind faces, or why there is none"
+    if r.blind_scored: return _mean_sd(r.blind, r.blind_sd, r.blind_scored)
+    return '' if not r.done else 'sealed' if r.has_blind else '-'
 
 def _points(r):
     "A difference with its interval, in points, or why there is none"
@@ -238,7 +246,7 @@ def show_table(
         on_test = {'test %': _mean_sd(r.test, r.test_sd, r.tested),
             'test, not in train %': '' if np.isnan(r.test_deduplicated) else _pct(r.test_deduplicated),
             'test, macro %': _mean_sd(r.test_macro, r.test_macro_sd, r.tested),
-            'tested': f'{r.tested}' if r.tested else ''}
+            'tested': f'{r.tested}' if r.tested else '', 'test (blind) %': _blind_text(r)}
         runs = f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else '')
         return {'runs': runs, **on_valid, **on_test, f'to {t.attrs["against"]}': _to_reference(r),
             'p, images, uncorrected': f'{r.p:.2g}' if r.paired_seeds else '',

@@ -90,6 +90,8 @@ class FitOptions(NetworkOptions):
         'backward pass')
     compile:bool = _opt(False, 'torch.compile the model')
     pixel_baseline:bool = _opt(False, 'also fit a linear model on the pixels, and say what it reaches')
+    blind:str = _opt(None, 'folder of faces without labels: the finished run writes its probabilities for them, for '
+        'somebody who has the labels')
 
 # %% ../../nbs/50_runs.config.ipynb #f1dc9775
 def _option_rule(f):
@@ -244,7 +246,7 @@ def absolute_options(
 )->dict: # Its options, as config.json holds them
     "The options with absolute paths. Weights by name keep their name"
     d = asdict(cfg)
-    for k in ('path', 'labels', 'weights'):
+    for k in ('path', 'labels', 'weights', 'blind'):
         if d[k] and (k!='weights' or Path(d[k]).is_file()): d[k] = str(Path(d[k]).expanduser().resolve())
     return d
 
@@ -371,7 +373,7 @@ def public_info(
     info, # Content of a run's config.json
 )->dict:
     "What may leave the machine with a model: everything but where its data and weights lay"
-    cfg = {k: Path(v).name if k in ('labels', 'weights') and v else v for k,v in info['config'].items()}
+    cfg = {k: Path(v).name if k in ('labels', 'weights', 'blind') and v else v for k,v in info['config'].items()}
     notes = [n[:3] for n in info['data'].get('notes', [])]                       # the text of a note may name files
     return dict(info, config=dict(cfg, path=None), data=dict(info['data'], notes=notes))
 

@@ -31,6 +31,7 @@ from .config import *
 from .plots import *
 from .evaluate import *
 from .figures import *
+from .blind import *
 
 # %% ../../nbs/55_runs.train.ipynb #58f2edc4
 def pixel_baseline(
@@ -206,7 +207,7 @@ def train_run(
     run, `ValueError` where it holds part of another"""
     out = Path(out)
     with redirect_stdout(io.StringIO()) if rank_distrib() else nullcontext(), ExitStack() as held:
-        if (out/'config.json').exists(): return None if rank_distrib() else _finish_figures(cfg, out, faces, figures)
+        if (out/'config.json').exists(): return None if rank_distrib() else _finish_rest(cfg, out, faces, figures)
         run = prepare_run(cfg, out, faces, cbs, held)
         fit_run(run)
         if rank_distrib(): return                                   # the rest is for one process
@@ -219,14 +220,15 @@ def train_run(
 def check_names(
     cfg:RunConfig, # A run
 ):
-    """Raises `ValueError` or `OSError` for a path, a list of labels, a backbone, weights or readings that are not
-    there, before any data are read"""
+    """Raises `ValueError` or `OSError` for a path, a list of labels, blind faces, a backbone, weights or readings that
+    are not there, before any data are read"""
     if idle := cfg.idle_readings():
         raise ValueError(f'readings {", ".join(idle)}: they are of attention heads, and this run has none')
     for k in ('path', 'labels'):
         file = getattr(cfg, k)
         if file and not Path(file).expanduser().exists():
             raise FileNotFoundError(f'{k} {file}: there is no such {"folder" if k=="path" else "file"}')
+    if cfg.blind: blind_files(cfg.blind)
     plan = resolve(cfg)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')                             # they come again with the network that is trained
@@ -240,8 +242,11 @@ def prepare_run(cfg, out, faces, cbs, held):
     plan,dev = resolve(cfg),join_processes(cfg.device)
     faces = faces or read_data(cfg)
     print(counts_table(faces).to_string(), flush=True)
+    # one that cannot be read is named before anything is trained
+    blind = read_blind(cfg.blind, faces.vocab, faces.size, faces.grey) if cfg.blind and not rank_distrib() else None
     linear = pixel_baseline(faces) if cfg.pixel_baseline else None
-    run = SimpleNamespace(cfg=cfg, plan=plan, out=out, dev=dev, faces=faces, images=fingerprint(faces), linear=linear)
+    run = SimpleNamespace(cfg=cfg, plan=plan, out=out, dev=dev, faces=faces, images=fingerprint(faces), linear=linear,
+        blind=blind)
     labels = None
     if plan.method.stages:
         _claim(out, held)
@@ -266,6 +271,7 @@ def _checkpoint_key(run):
     "What a checkpoint belongs to: every option but where it runs, and the images"
     cfg = {**absolute_options(run.cfg), 'path': None, 'device': None, 'precision': pick_precision(run.cfg.precision,
         run.dev)}
+    del cfg['blind']
     return json.dumps({**cfg, 'processes': max(1, num_distrib()), 'images': run.images})
 
 # %% ../../nbs/55_runs.train.ipynb #8d76c93e
@@ -323,7 +329,8 @@ def run_stages(run):
 
 # %% ../../nbs/55_runs.train.ipynb #f17bffc9
 def score_finished(run):
-    "The scores of a fitted run (content of metrics.json), and its predictions on validation"
+    """The scores of a fitted run (content of metrics.json), and its predictions on validation. Those for blind faces
+    stay in `run.blind_predictions`"""
     model,learn,dls,valid = run.learn.model,run.learn,run.dls,run.dls.faces.only('valid')
     save_weights(model, run.out/WEIGHTS['last'])
     score = partial(score_split, model, run.faces, 'valid', run.cfg.size, run.dev, stats=dls.stats)
@@ -341,6 +348,8 @@ def score_finished(run):
     res['clusters'],(z,z_of) = cluster_scores(feats, target),tsne_points(feats)
     if model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads')[0])
     votes = {} if valid.votes is None else dict(votes=valid.votes)
+    if run.blind is not None:
+        run.blind_predictions = predict_blind(model, run.blind, run.cfg.size, run.dev, dls.stats)
     return res,dict(probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target,
         seen=valid.df.seen_in_train.to_numpy(bool),
         tsne=z, tsne_of=z_of, **votes)
@@ -362,6 +371,7 @@ def keep_run(run, res, predictions):
         steps = pd.DataFrame(dict(step=range(len(afc.alphas)), alpha=afc.alphas))
         with atomic_path(out/'alpha_steps.csv') as tmp: steps.to_csv(tmp, index=False)
     with atomic_path(out/'valid_predictions.npz') as tmp: np.savez_compressed(tmp, **predictions)
+    if run.blind is not None: write_blind(out, run.blind_predictions)
     write_json(out/'metrics.json', res)
     write_json(out/'config.json', run.info)
     run.checkpoint.file.unlink(missing_ok=True)
@@ -374,7 +384,7 @@ def _draw(out, **kw):
 
 # %% ../../nbs/55_runs.train.ipynb #052db789
 # options that may differ between two calls for one run
-_WHERE = ('path', 'labels', 'weights', 'device', 'precision')
+_WHERE = ('path', 'labels', 'weights', 'device', 'precision', 'blind')
 
 def _is_of(cfg, info):
     "Whether a finished run has these options"
@@ -384,13 +394,19 @@ def _is_of(cfg, info):
     return names(was)==names(cfg) and all(getattr(was, k)==getattr(cfg, k) for k in asdict(cfg) if k not in _WHERE)
 
 # %% ../../nbs/55_runs.train.ipynb #9a9e6197
-def _finish_figures(cfg, out, faces, figures):
-    """The scores of a finished run, whose missing figures are drawn. Raises `FileExistsError` where the run is
-    another, or nothing is missing"""
-    if not figures or not _is_of(cfg, read_info(out/'config.json')) or not (missing := missing_figures(out)):
-        _may_write(out)
+def _finish_rest(cfg, out, faces, figures):
+    """The scores of a finished run, which gets what it lacks: figures, and answers for blind faces. Raises
+    `FileExistsError` where the run is another, or lacks nothing"""
+    mine = _is_of(cfg, read_info(out/'config.json'))
+    missing = missing_figures(out) if mine and figures else []
+    no_answers = mine and cfg.blind and not (out/BLIND).is_file()
+    if not missing and not no_answers: _may_write(out)
     with _alone(out, may_write=noop):
         (out/'checkpoint.pt').unlink(missing_ok=True)
-        print(f'{out} holds this run; drawing what is missing of its figures: {", ".join(missing)}', flush=True)
-        _draw(out, names=missing, path=cfg.path, faces=faces)
+        if no_answers:
+            print(f'{out} holds this run; writing its answers for the faces in {cfg.blind}', flush=True)
+            answer_blind(out, cfg.blind, cfg.device)
+        if missing:
+            print(f'{out} holds this run; drawing what is missing of its figures: {", ".join(missing)}', flush=True)
+            _draw(out, names=missing, path=cfg.path, faces=faces)
     return read_scores(out/'metrics.json')
