@@ -286,4 +286,4 @@ def maca_lab(
     command = args.pop('command')
     do = {'run': _run, 'status': _status, 'merge': _merge, 'test': _test, 'score-blind': _score_blind,
         'report': _report, 'pack': _pack, 'gpu': _gpu}[command]
-    _guard(p, lambda: do(**args), again=lambda: _AGAIN if command in ('run', 'test') else '')
+    _guard(p, lambda: do(**args), again=lambda: _AGAIN if command in ('run', 'test', 'gpu') else '')

@@ -7,10 +7,11 @@ __all__ = ['PACK', 'MAX_TABLES', 'MAX_RAW', 'pack_options', 'write_pack', 'pack_
            'unpack_blind', 'held_by']
 
 # %% ../../nbs/68_lab.pack.ipynb #p0000002
-import base64, hashlib, io, json, zlib
+import base64, hashlib, io, json, os, warnings, zlib
 import numpy as np, pandas as pd
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from PIL import Image
 from .. import schema
 from ..core import *
@@ -290,6 +291,8 @@ def _row_of(h, options, file):
     "The number of the table that was read with `options`. Raises `ValueError` where there is none"
     every = [t['options'] for t in h['tables']]
     wanted = {k: options.get(k) for k in every[0]}
+    # nothing was wrong with the images: a run that would go on without a wrong one has them all
+    if every[0].get('on_bad')=='error': wanted['on_bad'] = 'error'
     if wanted in every: return every.index(wanted)
     have = ' or '.join(', '.join(f'{k} {v}' for k,v in o.items()) for o in every)
     asked = ', '.join(f'{k} {v}' for k,v in wanted.items())
@@ -322,12 +325,17 @@ def unpack_blind(
     def write(h, c):
         if h['blind'] is None: return
         out = Path(folder)/PurePosixPath(h['blind']['name']).name
+        # whole, see below; a run may read there
+        if out.is_dir(): return out
         images = _unpacked_images(file, h, 'blind')
         if len(images)!=len(set(c['blind'])): raise ValueError(f'{len(set(c["blind"]))} names of blind faces')
         if odd := [n for n in c['blind'] if not _inside(n)]: raise ValueError(f'{odd[0]!r} is no name of a face')
-        for n,a in zip(c['blind'], images):
-            (out/n).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(a).save(out/n, 'PNG')
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix='.') as d:
+            for n,a in zip(c['blind'], images):
+                (to := Path(d)/'faces'/n).parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(a).save(to, 'PNG')
+            os.replace(Path(d)/'faces', out)
         return out
     return _opened(file, write)
 
