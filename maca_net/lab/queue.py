@@ -655,7 +655,8 @@ def run_queue(
     queue,pack,out = list(queue or QUEUE),Path(pack).expanduser().resolve(),Path(out)
     device = device or ('cuda:0' if torch.cuda.is_available() else None)
     pace = CPU if device=='cpu' else GPU
-    most = at_once or max(1, min(8, (os.cpu_count() or 2)//2))
+    cores = (os.cpu_count() or 2) if device else 16                              # those beside a lent GPU
+    most = at_once or max(1, min(8, cores//2))
     if device is None or dry_run:
         jobs = queued_jobs(queue, pack, Store(store), say=say)
         estimate(jobs, pack)
