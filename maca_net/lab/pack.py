@@ -224,7 +224,8 @@ def pack_text(
 
 def _raw_bytes(h):
     "Bytes of the unpacked images of a pack"
-    return sum(np.prod(o['size'], dtype=float)*(1 if o['grey'] else 3)*o['images'] for o in (h['faces'], h['blind']) if o)
+    return sum(np.prod(o['size'], dtype=float)*(1 if o['grey'] else 3)*o['images']
+        for o in (h['faces'], h['blind']) if o)
 
 # %% ../../nbs/68_lab.pack.ipynb #p0000021
 def _damaged(file, why): return ValueError(f'{file} is damaged ({why}): pack the data set again')
@@ -258,7 +259,8 @@ def _part_bytes(file, h, kind):
             if p['kind']==kind:
                 f.seek(at)
                 b = f.read(p['bytes'])
-                if hashlib.sha256(b).hexdigest()!=p['sha256']: raise _damaged(file, f'a part of kind {kind} has changed')
+                if hashlib.sha256(b).hexdigest()!=p['sha256']:
+                    raise _damaged(file, f'a part of kind {kind} has changed')
                 yield p,b
             at += p['bytes']
 
@@ -276,7 +278,8 @@ def _content(file, h):
     if more or z.unconsumed_tail or not z.eof: raise ValueError(f'tables of more than {MAX_TABLES:,} bytes')
     c = schema.check_content(parse_json(text, file), _CONTENT, file)
     n = h['faces']['images']
-    if len(c['tables'])!=len(h['tables']) or len(c['hashes']) not in (0, n): raise ValueError('another number of tables')
+    if len(c['tables'])!=len(h['tables']) or len(c['hashes']) not in (0, n):
+        raise ValueError('another number of tables')
     return c
 
 # %% ../../nbs/68_lab.pack.ipynb #p0000023

@@ -55,7 +55,8 @@ def read_queue(
     schema.check_content(d, schema.list_of(_ENTRY, 1, 1000), file)
     for i,e in enumerate(d):
         if odd := sorted(set(e)-known):
-            raise ValueError(f'{file}: [{i}] has {odd[0]}{did_you_mean(odd[0], known)}: an entry has {", ".join(sorted(known))}')
+            hint = did_you_mean(odd[0], known)
+            raise ValueError(f'{file}: [{i}] has {odd[0]}{hint}: an entry has {", ".join(sorted(known))}')
     return d
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000008
@@ -388,7 +389,8 @@ def write_compact(
 # %% ../../nbs/69_lab.queue.ipynb #q0000028
 def _score_other_rules(store, key, cfg):
     "Predictions under the label rule argmax too, for a run under another rule that has such labels"
-    if not DATASETS[cfg.data].needs('rule') or cfg.rule=='argmax' or (store.path/'argmax'/f'{key}.npz').is_file(): return
+    there = (store.path/'argmax'/f'{key}.npz').is_file()
+    if there or not DATASETS[cfg.data].needs('rule') or cfg.rule=='argmax': return
     def score(flip): return score_run(store.work(key), rule='argmax', path=cfg.path, on_bad=cfg.on_bad,
         device=cfg.device, flip=flip)[1]
     p = score(False)
@@ -460,7 +462,8 @@ def _pid(self:Processes, j):
         pid = read_json(self.file(j, 'pid'))['pid']
         os.kill(pid, 0)
         line = Path(f'/proc/{pid}/cmdline')
-        return pid if not Path('/proc/self').exists() or str(self.file(j, 'json')).encode() in line.read_bytes() else None
+        if not Path('/proc/self').exists(): return pid
+        return pid if str(self.file(j, 'json')).encode() in line.read_bytes() else None
     except (OSError, ValueError, KeyError, TypeError): return None
 
 @patch
@@ -519,7 +522,8 @@ def free_mb(
 )->float: # Infinite where nobody knows
     "The memory of a GPU that nobody holds, less a twentieth"
     if not device.startswith('cuda'): return float('inf')
-    ask = ['nvidia-smi', f'--id={device.partition(":")[2] or 0}', '--query-gpu=memory.free', '--format=csv,noheader,nounits']
+    ask = ['nvidia-smi', f'--id={device.partition(":")[2] or 0}',
+        '--query-gpu=memory.free', '--format=csv,noheader,nounits']
     try: return .95*float(subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout)
     except (OSError, ValueError, subprocess.SubprocessError): return float('inf')
 
@@ -647,7 +651,7 @@ def run_queue(
     call_seconds=None, # Return after this time; the runs go on, and the same call watches them again
     say=print, # Called with lines
 )->list: # Of `Job`
-    "Run the most valuable runs that finish in time. Raises `ValueError` or `OSError` for a pack or a queue that is none"
+    "Run the most valuable runs that finish in time. Raises `ValueError` or `OSError` for what is no pack"
     if not minutes>0: raise ValueError(f'minutes is above 0, not {minutes}')
     if at_once is not None and at_once<1: raise ValueError(f'at_once is at least 1, not {at_once}')
     if device: pick_device(device)
@@ -655,7 +659,8 @@ def run_queue(
     queue,pack,out = list(queue or QUEUE),Path(pack).expanduser().resolve(),Path(out)
     device = device or ('cuda:0' if torch.cuda.is_available() else None)
     pace = CPU if device=='cpu' else GPU
-    most = at_once or max(1, min(8, (os.cpu_count() or 2)//2))
+    cores = (os.cpu_count() or 2) if device else 16                              # those beside a lent GPU
+    most = at_once or max(1, min(8, cores//2))
     if device is None or dry_run:
         jobs = queued_jobs(queue, pack, Store(store), say=say)
         estimate(jobs, pack)
