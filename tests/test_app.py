@@ -157,9 +157,9 @@ def test_the_camera_is_shown_live(served, page, w, h):
     assert find(b, '#live .maca-photo')[0].get_attribute('src').startswith('data:image/jpeg')
     assert not find(b, '#live .maca-maps')                 # two frames a second leave no time for maps
     assert b.execute_script('return document.documentElement.scrollWidth')<=w+1
-    shot(b, f'live-{w}')
     wait(b, lambda: find(b, '#camera button[aria-label="capture photo"]'))[0].click()        # off again
     wait(b, lambda: not list(served[1].glob('maca_app_*/**/frame-*')))                       # no frame is kept
+    shot(b, f'live-{w}')
 
 def test_bad_pictures_are_refused_politely(served, page):
     b,d = page(1280, 900),pictures(served[1])
