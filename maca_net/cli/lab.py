@@ -73,7 +73,8 @@ def _gpu_options(gpu):
     add = gpu.add_argument
     add('--pack', metavar='FILE', required=True, help='file of maca_lab pack: the data of all runs')
     add('--minutes', type=float, metavar='M', required=True, help='for how long the GPU is there')
-    add('--queue', metavar='FILE.json', help='what is wanted, the most valuable first (default: the queue of the package)')
+    add('--queue', metavar='FILE.json',
+        help='what is wanted, the most valuable first (default: the queue of the package)')
     add('--out', metavar='DIR', default='gpu_results',
         help='folder for what goes home, which maca_lab merge takes (default: gpu_results)')
     add('--work', metavar='DIR', help='folder for what stays: weights, logs (default: a temporary one of --out)')
@@ -137,7 +138,8 @@ def lab_parser():
     blind.add_argument('--out', metavar='FILE',
         help='where to write the scores (default: STORE/blind/scores.csv, where reports find them)')
     merge = add('merge', 'copy into a store what others have; of a run that two of them made, the first row stays')
-    merge.add_argument('others', nargs='+', metavar='OTHER', help='stores to copy from, or folders that maca_lab gpu wrote')
+    merge.add_argument('others', nargs='+', metavar='OTHER',
+        help='stores to copy from, or folders that maca_lab gpu wrote')
     _pack_options(add('pack', 'a data set, and blind faces, in one small file without loss', store=False))
     _gpu_options(add('gpu', 'run the most valuable missing runs that a GPU finishes in a few minutes'))
     return p
