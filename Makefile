@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
+PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_OPTIONS)
 
 .PHONY: help demo test lint sync hooks bench install dev readme clean
 .DEFAULT_GOAL := help
@@ -20,10 +21,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 install: $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e .
+	$(PIP) -e .
 
 dev: $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e '.[dev]'
 
 demo: install
 	@case '$(DEMO)' in *..*) false;; runs/[!./]*) ;; *) false;; esac || { echo 'DEMO is replaced: a folder below runs/, not $(DEMO)' >&2; exit 2; }
@@ -32,7 +33,7 @@ demo: install
 	    --bs 32 --epochs 5 --lr .02 --schedule cosine --pixel-baseline --out '$(DEMO)'
 
 test: dev
-	tests/run.sh $(BIN)
+	$(BIN)/python tests/run.py
 
 lint: dev
 	$(BIN)/ruff check .

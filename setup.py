@@ -26,7 +26,7 @@ setup(
         'Programming Language :: Python :: 3', 'Topic :: Scientific/Engineering :: Image Recognition'],
     python_requires=f">={cfg['min_python']}",
     packages=find_packages(include=['maca_net', 'maca_net.*']),
-    package_data={'maca_net': ['*.csv']},
+    package_data={'maca_net': ['*.csv', 'requirements-*.txt', 'weights/*']},
     data_files=[('share/maca_net', reports)],
     install_requires=lines('requirements'),
     extras_require={**extras, 'dev': sum(extras.values(), dev)},

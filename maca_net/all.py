@@ -16,10 +16,12 @@ from maca_net.data.loaders import *
 from maca_net.models.readings import *
 from maca_net.models.backbones import *
 from maca_net.models.weights import *
+from maca_net.models.dlib29 import *
 from maca_net.models.network import *
 from maca_net.models.heads import *
 from maca_net.models.macanet import *
 from maca_net.models.fused import *
+from maca_net.calibration import *
 from maca_net.metrics import *
 from maca_net.losses import *
 from maca_net.methods.base import *
@@ -35,7 +37,9 @@ from maca_net.runs.plots import *
 from maca_net.runs.evaluate import *
 from maca_net.runs.figures import *
 from maca_net.runs.blind import *
+from maca_net.runs.teacher import *
 from maca_net.runs.train import *
+from maca_net.runs.ensemble import *
 from maca_net.lab.experiments import *
 from maca_net.lab.store import *
 from maca_net.lab.runner import *

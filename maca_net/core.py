@@ -43,14 +43,16 @@ def sort_vocab(
 # %% ../nbs/00_core.ipynb #c01045aa
 COLORS = dict(zip(EXPRESSIONS,
     ('#7f7f7f', '#e6ab02', '#17becf', '#1f77b4', '#d62728', '#2ca02c', '#9467bd', '#8c564b')))
+# matplotlib's tab20, so that a picture is drawn where matplotlib is not installed
+_OTHERS = ('#1f77b4 #aec7e8 #ff7f0e #ffbb78 #2ca02c #98df8a #d62728 #ff9896 #9467bd #c5b0d5 '
+    '#8c564b #c49c94 #e377c2 #f7b6d2 #7f7f7f #c7c7c7 #bcbd22 #dbdb8d #17becf #9edae5').split()
 
 def class_color(
     name:str, # Of a class
     i:int=0, # Its number, for a class that is none of `EXPRESSIONS`
-): # As matplotlib takes colours
+): # Such as '#7f7f7f'
     "The colour of a class in every figure and picture"
-    import matplotlib
-    return COLORS.get(canonical_name(name)) or matplotlib.colormaps['tab20'](i%20)
+    return COLORS.get(canonical_name(name)) or _OTHERS[i%len(_OTHERS)]
 
 # %% ../nbs/00_core.ipynb #68857c00
 _UMASK = os.umask(0); os.umask(_UMASK)      # it can be read only by setting it

@@ -6,7 +6,7 @@ import numpy as np, pytest
 from PIL import Image
 
 BIN = Path(sys.executable).parent
-TRAIN = ('--n-faces 320 --arch resnet18 --size 48 --last-stride 1 --epochs 3 --bs 16 --lr .02 --schedule cosine '
+TRAIN = ('--n-faces 96 --arch resnet18 --size 48 --last-stride 1 --epochs 1 --bs 16 --lr .02 --schedule cosine '
          '--device cpu')
 SHOTS = os.environ.get('MACA_SHOTS')               # a folder for the screenshots, to look at
 
@@ -97,7 +97,7 @@ def wait(b, f, s=60):
         time.sleep(.2)
     raise AssertionError(f'not within {s} s; the page says: ' + b.find_element('tag name', 'body').text[:800])
 def shot(b, name):
-    time.sleep(.8)
+    if SHOTS: time.sleep(.8)                           # what moves has come to rest
     h = b.execute_script('return document.documentElement.scrollHeight')
     w = b.execute_script('return window.innerWidth')
     resize(b, w, min(max(h, 500), 6000))
@@ -131,17 +131,35 @@ def test_a_picture_is_answered(served, page, w, h):
     assert shot(b, f'picture-{w}').std()>20
     assert hosts(b)=={'127.0.0.1'}, hosts(b)
 
-def test_the_camera_takes_a_picture(served, page):
-    d = pictures(served[1])
-    frame = Image.open(d/'two.jpg').resize((640,480))
+def filmed(d):
+    "What a camera before two faces sees, for Chromium"
+    frame = Image.open(pictures(d)/'two.jpg').resize((640,480))
     with open(d/'camera.mjpeg', 'wb') as f:
         for _ in range(5): frame.save(f, 'JPEG', quality=95)
-    b = page(1280, 900, d/'camera.mjpeg')
+    return d/'camera.mjpeg'
+
+def test_the_camera_takes_a_picture(served, page):
+    b = page(1280, 900, filmed(served[1]))
     wait(b, lambda: find(b, '#picture button[aria-label="Capture from camera"]'))[0].click()
     wait(b, lambda: find(b, '#picture [title="grant webcam access"] button'))[0].click()
     wait(b, lambda: find(b, '#picture button[aria-label="capture photo"]'))[0].click()
     assert len(wait(b, lambda: find(b, '.maca-face')))==2
     shot(b, 'camera-1280')
+
+@pytest.mark.parametrize('w,h', [(1280,900), (390,844)])
+def test_the_camera_is_shown_live(served, page, w, h):
+    b = page(w, h, filmed(served[1]))
+    tab(b, 'Live')
+    assert 'The camera is off' in wait(b, lambda: find(b, '#live')[0].text)
+    wait(b, lambda: find(b, '#camera [title="grant webcam access"] button'))[0].click()
+    wait(b, lambda: find(b, '#camera button[aria-label="capture photo"]'))[0].click()
+    assert len(wait(b, lambda: find(b, '#live .maca-face')))==2
+    assert find(b, '#live .maca-photo')[0].get_attribute('src').startswith('data:image/jpeg')
+    assert not find(b, '#live .maca-maps')                 # two frames a second leave no time for maps
+    assert b.execute_script('return document.documentElement.scrollWidth')<=w+1
+    shot(b, f'live-{w}')
+    wait(b, lambda: find(b, '#camera button[aria-label="capture photo"]'))[0].click()        # off again
+    wait(b, lambda: not list(served[1].glob('maca_app_*/**/frame-*')))                       # no frame is kept
 
 def test_bad_pictures_are_refused_politely(served, page):
     b,d = page(1280, 900),pictures(served[1])

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-COMMANDS = ('maca_train', 'maca_eval', 'maca_export', 'maca_predict', 'maca_app', 'maca_lab')
+COMMANDS = ('maca_train', 'maca_eval', 'maca_export', 'maca_predict', 'maca_app', 'maca_serve', 'maca_ensemble',
+    'maca_lab')
 HEAVY = {'torch', 'torchvision', 'fastai', 'fastcore', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'gradio', 'cv2'}
 ANSWERS = {'--help': (0, 'examples:'), '--version': (0, ''), '--epohcs': (2, 'error')}
 
@@ -12,12 +13,15 @@ def start(*args):
     env = {**os.environ, 'MPLBACKEND': 'Agg', 'PYTHONWARNINGS': 'ignore'}
     return subprocess.run([str(a) for a in args], capture_output=True, text=True, env=env)
 
-def heavy_imports(command, option):
-    "What a command imports of `HEAVY`: Python itself names each import on stderr"
-    r = start(sys.executable, '-X', 'importtime', BIN/command, option)
-    lines = [l for l in r.stderr.splitlines() if l.startswith('import time:')]
-    assert len(lines)>20, r.stderr
-    return {l.rpartition('|')[2].strip().partition('.')[0] for l in lines} & HEAVY
+def heavy_imports(*args):
+    """(what Python imports of `HEAVY`, exit code, stdout, stderr) of a call: Python itself names each import on
+    stderr"""
+    r = start(sys.executable, '-X', 'importtime', *args)
+    imports,said = [],[]
+    for l in r.stderr.splitlines(): (imports if l.startswith('import time:') else said).append(l)
+    assert len(imports)>20, r.stderr
+    found = {l.rpartition('|')[2].strip().partition('.')[0] for l in imports}
+    return found & HEAVY,r.returncode,r.stdout,'\n'.join(said)
 
 def seconds(*args):
     t = time.perf_counter()
@@ -26,29 +30,26 @@ def seconds(*args):
 
 @pytest.mark.parametrize('option', ANSWERS)
 @pytest.mark.parametrize('command', COMMANDS)
-def test_options_need_nothing_heavy(command, option):
-    assert not heavy_imports(command, option)
+def test_options_are_answered_without_heavy_imports(command, option):
+    heavy,code,out,err = heavy_imports(BIN/command, option)
+    assert not heavy
+    wanted,says = ANSWERS[option]
+    assert code==wanted and says in out+err, (out, err)
+    if option=='--version':
+        from maca_net import __version__
+        assert out.strip()==f'{command} {__version__}'
 
-@pytest.mark.parametrize('command', COMMANDS)
-def test_what_is_answered(command):
-    for option,(code,says) in ANSWERS.items():
-        r = start(BIN/command, option)
-        assert r.returncode==code and says in r.stdout+r.stderr, (option, r.stdout, r.stderr)
-    from maca_net import __version__
-    assert start(BIN/command, '--version').stdout.strip()==f'{command} {__version__}'
-
-@pytest.mark.parametrize('command,option,meant', [
-    ('maca_train', '--epohcs', '--epochs'), ('maca_train', '--afc-wieght', '--afc-weight'),
-    ('maca_eval', '--spilt', '--split'), ('maca_export', '--fromat', '--format'),
-    ('maca_predict', '--overlya', '--overlay'), ('maca_app', '--prot', '--port')])
-def test_a_misspelt_option_is_named(command, option, meant):
-    r = start(BIN/command, option, 'x')
-    assert r.returncode==2 and f'did you mean {meant!r}' in r.stderr, r.stderr
+@pytest.mark.parametrize('command,args,meant', [
+    ('maca_train', ['--afc-wieght', '1'], '--afc-weight'), ('maca_train', ['--schedule', 'cosin'], 'cosine'),
+    ('maca_eval', ['r', '--spilt', 'test'], '--split'), ('maca_export', ['r', '--format', 'openvin'], 'openvino'),
+    ('maca_predict', ['--overlya', 'x'], '--overlay'), ('maca_app', ['--prot', '1'], '--port')])
+def test_what_is_misspelt_is_named_without_heavy_imports(command, args, meant):
+    heavy,code,_,err = heavy_imports(BIN/command, *args)
+    assert not heavy and code==2 and f'did you mean {meant!r}' in err, err
 
 def test_imports_are_seen():
-    "`heavy_imports` finds what is there: the test above can fail"
-    r = start(sys.executable, '-X', 'importtime', '-c', 'import torch')
-    assert any(l.rpartition('|')[2].strip()=='torch' for l in r.stderr.splitlines())
+    "`heavy_imports` finds what is there: the tests above can fail"
+    assert 'torch' in heavy_imports('-c', 'import torch')[0]
 
 def test_answers_come_at_once():
     "In at most a third of the time of `import torch`; all are timed in turns, on a machine that may be busy"

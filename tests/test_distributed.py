@@ -3,7 +3,7 @@
 Equal where no layer looks at the whole batch. Batch norm does, and each process on a CPU normalises its
 own half: for the comparison these layers become group norm; what they change when they stay is bounded beside it.
 (`accelerate launch --cpu` would silently start one process.)"""
-import json, os, shutil, subprocess, sys, time
+import json, os, subprocess, sys, time
 from pathlib import Path
 import numpy as np, pytest
 pytest.importorskip('accelerate')
@@ -31,10 +31,10 @@ class Terms(Callback):
 rank,world,res = int(os.environ.get('RANK', 0)),int(os.environ.get('WORLD_SIZE', 1)),{}
 join_processes('cpu')
 if world>1: assert torch.distributed.get_backend()=='gloo'
-faces = read_synth(96, 48, progress=False)
+faces = read_synth(96, 32, progress=False)
 for rule,norm in json.loads(sys.argv[2]):
     set_seed(0)
-    learn = maca_learner(face_dls(faces, 48, 32, augment='none', device='cpu'), 'resnet18',
+    learn = maca_learner(face_dls(faces, 32, 32, augment='none', device='cpu'), 'resnet18',
         readings=dict(n_heads=2, centers_rule=rule),
                          last_stride=1, precision='fp32', lr=.01, cbs=Terms())
     if norm=='group': without_batch_norm(learn.model)
@@ -87,15 +87,11 @@ def test_what_batch_norm_changes(runs):
     assert 1e-4<terms<.3 and centers<.1
 
 def test_maca_train_on_two_processes(tmp_path):
-    "The command line: an odd batch is refused, one process writes, a run that was stopped goes on"
+    "The command line: one process writes, a run that was stopped goes on"
     out = tmp_path/'run'
-    opts = '--device cpu --n-faces 128 --size 48 --arch resnet18 --last-stride 1 --n-heads 1 --epochs 3'.split()
+    opts = '--device cpu --n-faces 96 --size 48 --arch resnet18 --n-heads 1 --epochs 3'.split()
     args = [*TORCHRUN, '--no-python', str(Path(sys.executable).parent/'maca_train'), *opts, '--out', str(out)]
     def train(bs): return subprocess.run([*args, '--bs', str(bs)], capture_output=True, text=True, env=ENV, timeout=900)
-    r = train(33)
-    assert r.returncode and 'a batch of 33 images does not divide among 2 processes' in r.stderr
-    assert not (out/'config.json').exists()
-    shutil.rmtree(out, ignore_errors=True)
     end = time.time()+600
     p = subprocess.Popen([*args, '--bs', '32'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
     while not (out/'history.csv').exists() and p.poll() is None and time.time()<end: time.sleep(.05)

@@ -9,7 +9,7 @@ TRAIN = '''import json, sys, torch
 torch.set_num_threads(1)
 from maca_net.runs.config import RunConfig
 from maca_net.runs.train import train_run
-train_run(RunConfig(**json.loads(sys.argv[1])), sys.argv[2], figures=False)
+for options,out in json.loads(sys.argv[1]): train_run(RunConfig(**options), out, figures=False)
 here = dict(torch=torch.__version__.partition('+')[0], cpu_capability=torch.backends.cpu.get_cpu_capability())
 print('made with', json.dumps(here))'''
 
@@ -19,14 +19,22 @@ def python(code, *args):
     assert r.returncode==0, r.stdout + r.stderr
     return r.stdout
 
-@pytest.mark.parametrize('name', ['paper', 'plain', 'dan'])
-def test_history(name, tmp_path):
+RUNS = {name: json.loads((GOLDEN/f'{name}.json').read_text()) for name in ('paper', 'plain', 'dan')}
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    "The folder of the three runs, and what they were made with"
+    d = tmp_path_factory.mktemp('golden')
+    todo = [[golden['options'], str(d/name)] for name,golden in RUNS.items()]
+    return d,json.loads(python(TRAIN, json.dumps(todo)).rpartition('made with ')[2])
+
+@pytest.mark.parametrize('name', RUNS)
+def test_history(name, trained):
     "Equal to the last digit with the torch and the processor that the history was made with, else nearly so"
     import pandas as pd
-    golden = json.loads((GOLDEN/f'{name}.json').read_text())
-    here = json.loads(python(TRAIN, json.dumps(golden['options']), str(tmp_path/'run')).rpartition('made with ')[2])
+    golden,(d,here) = RUNS[name],trained
     same = all(here[k]==golden['made_with'][k] for k in here)
-    history = pd.read_csv(tmp_path/'run'/'history.csv')
+    history = pd.read_csv(d/name/'history.csv')
     for column,values in golden['history'].items():
         if column not in history and column=='valid_loss': continue            # `valid_ce` is that column
         assert history[column].tolist()==(values if same else pytest.approx(values, rel=1e-3, abs=1e-3)), column

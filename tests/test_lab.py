@@ -76,39 +76,36 @@ def test_blind(tmp_path):
     for r in rows[rows.has_blind].itertuples(): assert scores.accuracy[r.key]==pytest.approx(r.accuracy, abs=1e-6)
     assert '2 are scored' in lab('status', s.path).stdout
 
-RUN = 'run fig7 --scale quick --n-faces 128 --epochs 3 --seeds 1 --device cpu --store'.split()
+RUN = 'run fig7 --scale quick --n-faces 64 --size 32 --epochs 6 --seeds 1 --device cpu --store'.split()
 
 def start(store):
-    "The process of `maca_lab run`, once an epoch is done, which is not trained again"
+    "The process of `maca_lab run`, once it has trained an epoch, which is not trained again"
+    def epochs_done(): return sum(len(f.read_text().splitlines())-1 for f in store.path.glob('work/*/history.csv'))
+    before = epochs_done()
     p = subprocess.Popen([LAB, *RUN, store.path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV,
         preexec_fn=hear_ctrl_c)
     end = time.time()+600
-    def epochs_done(): return sum(len(f.read_text().splitlines())-1 for f in store.path.glob('work/*/history.csv'))
-    while not epochs_done() and p.poll() is None and time.time()<end: time.sleep(.05)
+    while epochs_done()<=before and p.poll() is None and time.time()<end: time.sleep(.05)
     assert p.poll() is None, p.communicate()
     return p
 
-def go_on(store):
-    "The same command goes on to the whole table"
-    assert len(store.rows())==0 and len(list(store.path.glob('work/*.log')))==1
+def check_interrupted(store):
+    "The first run has begun and not ended, and no other was begun"
+    assert len(store.rows())==0
+    log, = store.path.glob('work/*.log')
+    assert 'can be gone on with' in log.read_text()
     s = lab('status', store.path)
     assert 'stopped' in s.stdout, s.stdout + s.stderr
-    r = lab(*RUN, store.path)
-    assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr
-    assert (store.rows().epochs==3).all() and len(store.rows())==2
 
-def test_stopped_and_gone_on_with(tmp_path):
-    "Ctrl-C after an epoch of a run ends it and starts no other"
+def test_stopped_then_killed_then_gone_on_with(tmp_path):
+    """Ctrl-C after an epoch ends a run and starts no other; kill -9 of the command: its worker is gone within seconds.
+    Each time the same command goes on, and only the time since the last checkpoint is lost"""
     store = Store(tmp_path/'s')
     p = start(store)
     p.send_signal(signal.SIGINT)
     out,err = p.communicate(timeout=120)
     assert p.returncode==130 and 'stopped' in err and 'Traceback' not in err, err
-    go_on(store)
-
-def test_killed_and_gone_on_with(tmp_path):
-    "kill -9 of the command: its worker is gone within seconds, and only the time since the last checkpoint is lost"
-    store = Store(tmp_path/'s')
+    check_interrupted(store)
     p = start(store)
     key = next(store.path.glob('work/*.log')).stem
     assert store.is_running(key)
@@ -116,5 +113,8 @@ def test_killed_and_gone_on_with(tmp_path):
     p.communicate(timeout=60)
     end = time.time()+30
     while store.is_running(key) and time.time()<end: time.sleep(.1)
-    assert not store.is_running(key)
-    go_on(store)
+    assert not store.is_running(key)                                    # its lock has fallen
+    check_interrupted(store)
+    r = lab(*RUN, store.path)
+    assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr
+    assert (store.rows().epochs==6).all() and len(store.rows())==2

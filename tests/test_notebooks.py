@@ -105,6 +105,14 @@ def test_notebooks_export_themselves():
     for f in NOTEBOOKS: assert code_cells(f)[-1][1].endswith('import nbdev; nbdev.nbdev_export()'), f.name
     assert callable(pytest.importorskip('nbdev').nbdev_export)
 
+def test_no_two_modules_export_one_name():
+    "Of two names that are alike, `from maca_net.all import *` would give the last"
+    homes = {}
+    for f in (ROOT/'maca_net').rglob('*.py'):
+        listed = re.search(r'^__all__ = (\[.*?\])', f.read_text(encoding='utf-8'), re.M|re.S)
+        for name in ast.literal_eval(listed[1]) if listed else []: homes.setdefault(name, []).append(f.stem)
+    assert not (twice := {name: found for name,found in homes.items() if len(found)>1}), twice
+
 def test_no_notebook_is_skipped():
     "A notebook with `skip_exec` counts as passed and is never run"
     for f in NOTEBOOKS:

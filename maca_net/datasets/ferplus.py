@@ -115,7 +115,7 @@ def read_ferplus(
     votes = lab[_VOTES].to_numpy()
     label = ferplus_label(votes, rule)
     # what is marked as no face has no name there
-    check_names(lab['Image name'][label>=0], root/'fer2013new.csv')
+    check_file_names(lab['Image name'][label>=0], root/'fer2013new.csv')
     df = pd.DataFrame(dict(name=lab['Image name'].to_numpy(), split=lab.Usage.map(_USAGE).to_numpy(), label=label))
     faces = Faces('ferplus', df, list(EXPRESSIONS), (48,48), votes=votes[:,:8].astype(np.float32), rule=rule)
     folder = _picture_folder(root)

@@ -100,6 +100,25 @@ def _classifiers():
     classifiers = {'': {}, ', batch norm': _BATCH_NORM}
     return {f'{l}{end}': dict(p, **o) for end,o in classifiers.items() for l,p in networks.items()}
 
+_TUNED = dict(_BASELINE, **_BATCH_NORM, target='votes', ema=.999)
+
+def _face_choices():
+    "Cells: a start from pretrained weights, and one choice of its recipe at a time"
+    choices = {'lr .005': dict(lr=.005), 'lr .01': dict(lr=.01), 'lr .05': dict(lr=.05),
+        'backbone at .1 of the rate': dict(backbone_lr=.1), 'backbone at .3 of the rate': dict(backbone_lr=.3),
+        'one frozen epoch': dict(frozen=1.), '80 px': dict(size=80), '150 px': dict(size=150),
+        'growing from 64 px': dict(grow=64), '20 epochs': dict(epochs=20), 'last stride 2': dict(last_stride=2),
+        'labels': dict(target='label'), 'no EMA': dict(ema=0.), 'from scratch': dict(weights=None)}
+    return {'start': _TUNED, **{l: dict(_TUNED, **o) for l,o in choices.items()}}
+
+def _cheaper():
+    "Cells: the baseline and the method recommended, and less work for each"
+    def less(lr): return {'': {}, ', growing from 32 px': dict(grow=32), ', 6 epochs': dict(epochs=6),
+        ', 6 epochs, rate doubled': dict(epochs=6, lr=2*lr), ', 8 epochs, growing from 32 px': dict(epochs=8, grow=32),
+        ', batch 128, rate doubled': dict(bs=128, lr=2*lr)}
+    return {f'{m}{end}': dict(method=m, **o) for m,lr in (('baseline', .02), ('recommended', .05))
+        for end,o in less(lr).items()}
+
 def _weights(symbol, key, values, **kw): return {f'{symbol} = {v:g}': {key: v, **kw} for v in values}
 
 # %% ../../nbs/60_lab.experiments.ipynb #f33997f9
@@ -123,6 +142,9 @@ for _name,_about,_cells in (
         'baseline': _BASELINE, 'DAN': dict(method='dan'), 'MACA-Net': _MACA,
         'recommended': dict(method='recommended')}),
     ('candidates', 'Choices that may belong into the method recommended; needs FERPlus, for its votes', _candidates()),
+    ('face', 'A start from the weights of face recognition (scale face): its recipe, one choice at a time; needs '
+        'FERPlus, for its votes', _face_choices()),
+    ('cheaper', 'The accuracy of 12 epochs with less work', _cheaper()),
     ('readings', 'Every reading of an unclear equation, one at a time, in MACA-Net', _one_at_a_time()),
     ('classifier', 'The classifier, which the paper does not describe: as it is, and with a batch norm on its logits',
         _classifiers()),
@@ -131,6 +153,8 @@ for _name,_about,_cells in (
 # %% ../../nbs/60_lab.experiments.ipynb #c6ebd924
 SCALES = dict(
     cpu=dict(arch='resnet18', size=64, last_stride=1, epochs=12, lr=.02, schedule='cosine', wd=5e-4, augment='strong'),
+    face=dict(arch='dlib29', weights='face', size=112, last_stride=1, epochs=10, lr=.02, schedule='cosine', wd=5e-4,
+        augment='strong'),
     paper=dict(),
     quick=dict(arch='resnet18', size=48, last_stride=1, epochs=2, bs=32, lr=.02, schedule='cosine', n_faces=512))
 
@@ -187,11 +211,16 @@ def _recipes_in_words(cells):
     return [f'{m} by its own recipe: ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
 
 # %% ../../nbs/60_lab.experiments.ipynb #d8de82f8
-# they decide where a run happens, or what else is printed or written
+# they decide where a run happens, or what else comes out of it
 _PLACE_OPTIONS = ('path', 'device', 'pixel_baseline', 'blind')
 
 @lru_cache
 def _name_and_hash(file, size, mtime): return f'{Path(file).name}:{sha256(file)[:12]}'
+
+def _teacher_hash(run):
+    "Which network a teacher is, whatever its folder is called; its name where the folder is not here"
+    file = Path(run).expanduser()/'model.safetensors'
+    return sha256(file)[:12] if file.is_file() else Path(run).name
 
 def identity_options(
     cfg:RunConfig, # A run
@@ -202,6 +231,7 @@ def identity_options(
         if not d[k] or not Path(d[k]).is_file(): continue
         s = Path(d[k]).stat()
         d[k] = _name_and_hash(str(d[k]), s.st_size, s.st_mtime_ns)
+    if d['teacher']: d['teacher'] = ','.join(sorted(map(_teacher_hash, split_names(d['teacher']))))
     return dict(d, path=data_name(cfg.data, cfg.path)) if DATASETS[cfg.data].own else d
 
 # %% ../../nbs/60_lab.experiments.ipynb #662bd5e6

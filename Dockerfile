@@ -1,0 +1,21 @@
+# maca_serve in a container, without a GPU and without torch:
+#   docker build -t maca_serve .
+#   docker run --rm -p 127.0.0.1:8000:8000 maca_serve
+#   curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
+# Another model:  docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/runs/ferplus:/model:ro" maca_serve --model /model/ferplus.onnx
+FROM python:3.12-slim AS build
+WORKDIR /src
+COPY pyproject.toml settings.ini setup.py MANIFEST.in README.md LICENSE ./
+COPY maca_net ./maca_net
+RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+FROM python:3.12-slim
+COPY --from=build /wheel /wheel
+COPY maca_net/requirements-predict.txt maca_net/requirements-serve.txt /wheel/
+RUN python -m pip install --no-cache-dir -r /wheel/requirements-serve.txt
+RUN python -m pip install --no-cache-dir --no-deps /wheel/*.whl
+RUN useradd --create-home maca
+USER maca
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]
+ENTRYPOINT ["maca_serve", "--host", "0.0.0.0", "--port", "8000"]
