@@ -113,7 +113,8 @@ EXPORT_FORMATS = ('onnx', 'openvino', 'torch', 'safetensors')
 SPLITS = ('train', 'valid', 'test')
 
 # %% ../nbs/01_options.ipynb #632e36cb
-PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None)
+PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None, balance=None,
+    label_smoothing=0.)
 
 def check_choice(
     name:str, # Of the option

@@ -48,15 +48,16 @@ def run_one(
 _KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
     'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads', 'label_list', 'images',
     'best_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops',
-    'precision', 'scale', 'code')
+    'precision', 'scale', 'track', 'code')
 
 def _row(store, key, cfg, figures=True, cbs=None):
     """(row, predictions, answers for blind faces or None) of a run, which is trained first, or gets its figures,
     where this has not been done"""
     # no folder: a row leaves the machine
     blind = cfg.blind and Path(cfg.blind).resolve().name
-    row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), blind=blind,
-        readings_all=asdict(cfg.get_readings()),
+    own = identity_options(cfg)
+    row = dict(asdict(cfg), key=key, path=own.get('path'), weights=own['weights'], blind=blind,
+        track=track_of(own['weights']), readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
         code=code_version(), error=None)
     out = store.work(key)
