@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ModelOutputs', 'device_of', 'is_fitting', 'is_trial', 'is_kept_fit', 'FitCallback', 'FitColumns', 'LossTerm',
-           'CELogger', 'loss_again', 'class_shares', 'class_means', 'WenRule', 'AFCLoss', 'MILoss', 'GateSpread']
+           'CELogger', 'TermOf', 'cross_entropy_of', 'loss_again', 'class_shares', 'class_means', 'WenRule', 'AFCLoss',
+           'MILoss', 'GateSpread']
 
 # %% ../../nbs/26_training.terms.ipynb #0beb5c83
 from functools import wraps
@@ -127,6 +128,32 @@ class CELogger(LossTerm):
     order,name_ = 1,'ce'
     def after_loss(self):
         if self.training and len(self.yb): self.add_up(self.loss_grad)
+
+# %% ../../nbs/26_training.terms.ipynb #758738d0
+class TermOf(LossTerm):
+    "The term that a function computes from outputs, labels and network: (dict, B or B x K, learner) -> number"
+    def __init__(self,
+        name:str, # Of its column
+        function, # A function of a module, so that the learner can be exported
+        weight=1., # In the loss
+        replaces_ce=False, # Whether the term stands in place of cross-entropy
+    ):
+        super().__init__(weight)
+        self.name_,self.function,self.replaces_ce = name,function,replaces_ce
+    def term(self):
+        y = self.yb[0].as_subclass(torch.Tensor)
+        return self.function(self.outputs, y, self.learn)
+
+# %% ../../nbs/26_training.terms.ipynb #c85e3dfa
+def cross_entropy_of(
+    learn, # A `Learner` of `maca_learner`
+    logits, # B x K
+    y, # B class numbers, or B x K votes
+):
+    "Cross-entropy as the options of the learner say, with its smoothing and its weights of the classes"
+    own = getattr(learn.loss_func, 'func', None)
+    f = own if isinstance(own, nn.CrossEntropyLoss) else F.cross_entropy
+    return f(logits.as_subclass(torch.Tensor), y.as_subclass(torch.Tensor))
 
 # %% ../../nbs/26_training.terms.ipynb #828829f0
 def loss_again(learn):
