@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/37_methods.center.ipynb #7f96c665
+# %% ../../nbs/37_methods.center.ipynb #3f008d8a
 from ..options import *
 from ..models.readings import *
 from .base import *
 from .maca import *
 
-# %% ../../nbs/37_methods.center.ipynb #cf1681ea
+# %% ../../nbs/37_methods.center.ipynb #06517227
 METHODS.register(Method('center', 'center loss (Wen et al. 2016): each face is drawn to the mean of its class',
     maca_network, maca_terms, maca_watchers,
     readings=Readings(n_heads=0, mi_weight=0., afc_weight=.003, alpha=1., centers_rule='wen', centers_init='normal'),

@@ -21,7 +21,8 @@ CHOICES = dict(
     mi_on=('heads', 'log_softmax'))
 ALPHAS = ('learned', 'per_class', 'uncertainty')
 STARTS = ('linear', 'small')                # not of the paper: no cell of the experiment on readings
-OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on', 'channel_start', 'mi_eps')  # without heads: no effect
+# without heads: no effect
+OF_HEADS = ('spatial', 'gate', 'residual', 'pooling', 'branches', 'fusion', 'mi', 'mi_on', 'channel_start', 'mi_eps')
 
 # %% ../../nbs/13_models.readings.ipynb #95488612
 @dataclass(frozen=True)
