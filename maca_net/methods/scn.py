@@ -6,14 +6,14 @@
 __all__ = ['SCNReadings', 'high_count', 'low_group', 'rank_loss', 'scn_head', 'scn_network', 'scn_relabel', 'scn_rank',
            'scn_terms', 'scn_callbacks']
 
-# %% ../../nbs/43_methods.scn.ipynb #a3f02281
+# %% ../../nbs/43_methods.scn.ipynb #297209be
 from dataclasses import dataclass
 from functools import partial
 from ..core import *
 from ..options import *
 from .base import *
 
-# %% ../../nbs/43_methods.scn.ipynb #e523cfa7
+# %% ../../nbs/43_methods.scn.ipynb #042d44a7
 @dataclass(frozen=True)
 class SCNReadings:
     "Choices of SCN. A wrong value raises a `ValueError`"
@@ -32,7 +32,7 @@ class SCNReadings:
         if self.relabel_from!=int(self.relabel_from) or self.relabel_from<1:
             raise ValueError(f'relabel_from is an epoch, counted from 1, not {self.relabel_from!r}')
 
-# %% ../../nbs/43_methods.scn.ipynb #b9af003f
+# %% ../../nbs/43_methods.scn.ipynb #2aa95a92
 def high_count(
     n:int, # Faces of a batch
     beta:float, # Share of the high group
@@ -61,7 +61,7 @@ def rank_loss(
     ranked = importance.sort(descending=True).values
     return (margin - ranked[:n].mean() + ranked[n:].mean()).clamp(min=0)
 
-# %% ../../nbs/43_methods.scn.ipynb #d87bab25
+# %% ../../nbs/43_methods.scn.ipynb #f18b3b26
 def scn_head(net, fmap):
     "From the last map to the scaled logits, and the weight of each face, B (`importance`)"
     features = fmap.mean((2,3))
@@ -75,7 +75,7 @@ def scn_network(n_out, backbone, readings):
     c = backbone.num_features
     return HeadNetwork(backbone, scn_head, classifier=nn.Linear(c, n_out), importance=nn.Linear(c, 1))
 
-# %% ../../nbs/43_methods.scn.ipynb #94a12cd8
+# %% ../../nbs/43_methods.scn.ipynb #80682821
 def scn_relabel(
     outputs, # Of the network: `logits` B x K and `importance` B
     y, # B class numbers
@@ -88,7 +88,7 @@ def scn_relabel(
     if readings.relabel=='low': change &= low_group(outputs['importance'], readings.beta)
     return change,new
 
-# %% ../../nbs/43_methods.scn.ipynb #4e3e86dd
+# %% ../../nbs/43_methods.scn.ipynb #08a3488e
 def scn_rank(outputs, y, learn, readings): return rank_loss(outputs['importance'], readings.beta, readings.rank_margin)
 
 def scn_terms(readings):
