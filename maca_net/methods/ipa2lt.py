@@ -119,7 +119,8 @@ def answer_other_half(
 
 def half_stage(which):
     "The stage that trains on a half"
-    method = replace(METHODS['baseline'], name=f'ipa2lt_half_{which}', rows=True, cbs=partial(train_on_half, which=which))
+    half = partial(train_on_half, which=which)
+    method = replace(METHODS['baseline'], name=f'ipa2lt_half_{which}', rows=True, cbs=half)
     return Stage(method, partial(answer_other_half, which=which))
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #f4cf9901
@@ -128,8 +129,10 @@ def check_annotators(y, learn, annotators):
     own = getattr(learn.loss_func, 'func', None)
     if getattr(own, 'label_smoothing', 0) or getattr(own, 'weight', None) is not None:
         raise ValueError('label_smoothing and balance=loss are for cross-entropy, in whose place the likelihood stands')
-    if y.is_floating_point(): raise ValueError('ipa2lt asks who gave which label, which votes do not say: target="label"')
-    if y.ndim!=2 or y.shape[1]!=annotators: raise ValueError(f'ipa2lt needs a table of labels with {annotators} columns, '
+    if y.is_floating_point():
+        raise ValueError('ipa2lt asks who gave which label, which votes do not say: target="label"')
+    if y.ndim!=2 or y.shape[1]!=annotators:
+        raise ValueError(f'ipa2lt needs a table of labels with {annotators} columns, '
         'one an annotator: labels=table, or maca_train, which makes one')
 
 def ipa2lt_likelihood(outputs, y, learn, readings):
