@@ -133,7 +133,7 @@ def check_annotators(y, learn, annotators):
         raise ValueError('ipa2lt asks who gave which label, which votes do not say: target="label"')
     if y.ndim!=2 or y.shape[1]!=annotators:
         raise ValueError(f'ipa2lt needs a table of labels with {annotators} columns, '
-        'one an annotator: labels=table, or maca_train, which makes one')
+            'one an annotator: labels=table, or maca_train, which makes one')
 
 def ipa2lt_likelihood(outputs, y, learn, readings):
     "The loss of a batch"
