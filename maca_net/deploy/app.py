@@ -257,7 +257,7 @@ CSS = '''
 .gradio-container {--body-text-color-subdued:#5b6b80}
 .dark .gradio-container, .gradio-container.dark {--body-text-color-subdued:#94a3b8}
 .gradio-container .app {padding:1.2rem !important}
-.tab-wrapper {max-width:100%; overflow:auto hidden}
+.tab-wrapper {max-width:100%}
 .maca-head h1 {font-size:1.7rem; font-weight:650; letter-spacing:-.02em; margin:.4rem 0 .1rem}
 .maca-head p, .maca-note {color:var(--body-text-color-subdued); font-size:.9rem; line-height:1.45; margin:.5rem 0}
 .maca-warn {background:#fff4d6; color:#5c4400; border-radius:10px; padding:.6rem .9rem; font-size:.9rem; margin:.5rem 0}

@@ -117,9 +117,10 @@ def method_callbacks(
 class FaceCrossEntropy(CrossEntropyLossFlat):
     "Cross-entropy; weights of the classes take the type of the logits, for networks in double precision"
     def __call__(self, inp, targ, **kwargs):
-        w = self.func.weight
-        if w is not None and w.dtype!=inp.dtype: self.func.weight = w.to(inp.dtype)
-        return super().__call__(inp, targ, **kwargs)
+        f = self.func
+        if f.weight is None: return super().__call__(inp, targ, **kwargs)
+        inp,targ = (o.as_subclass(torch.Tensor) for o in (inp, targ))      # weights in float64 need plain tensors
+        return F.cross_entropy(inp, targ, f.weight.to(inp.dtype), reduction=f.reduction, label_smoothing=f.label_smoothing)
 
 class ValidCrossEntropy(FaceCrossEntropy):
     "Cross-entropy in validation; 0 where gradients are taken, for a term with `replaces_ce` stands in its place"
