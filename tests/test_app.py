@@ -183,7 +183,7 @@ def test_many_pictures_come_home_as_csv(served, page):
     assert rows==[('two.jpg',True)]*2 + [('empty.png',False), ('broken.jpg',False)]
     shot(b, 'many-1280')
 
-def tab(b, name):
+def tab_button(b, name):
     "The button of a tab. On a phone the last ones are behind a button, which is pressed until they are there"
     if shown := [o for o in find(b, 'button[role=tab]') if o.text==name and o.is_displayed()]: return shown
     if hidden := [o for o in find(b, '.overflow-dropdown button') if o.text==name]: return hidden
@@ -193,7 +193,7 @@ def tab(b, name):
 def test_the_run_and_its_limits_are_shown(served, page, w, h):
     b = page(w, h)
     for name,where in (('The run', '#run'), ('Limits', '#ethics')):
-        wait(b, lambda name=name: tab(b, name))[0].click()
+        wait(b, lambda name=name: tab_button(b, name))[0].click()
         wait(b, lambda: find(b, where)[0].is_displayed() and find(b, where)[0].text)
         if where=='#run': assert len(wait(b, lambda: find(b, '#run figure img')))>=3
         else: assert 'AI Act' in find(b, where)[0].text and 'drawn by code' in find(b, where)[0].text
