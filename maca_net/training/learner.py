@@ -120,7 +120,8 @@ class FaceCrossEntropy(CrossEntropyLossFlat):
         f = self.func
         if f.weight is None: return super().__call__(inp, targ, **kwargs)
         inp,targ = (o.as_subclass(torch.Tensor) for o in (inp, targ))      # weights in float64 need plain tensors
-        return F.cross_entropy(inp, targ, f.weight.to(inp.dtype), reduction=f.reduction, label_smoothing=f.label_smoothing)
+        kw = dict(reduction=f.reduction, label_smoothing=f.label_smoothing)
+        return F.cross_entropy(inp, targ, f.weight.to(inp.dtype), **kw)
 
 class ValidCrossEntropy(FaceCrossEntropy):
     "Cross-entropy in validation; 0 where gradients are taken, for a term with `replaces_ce` stands in its place"
