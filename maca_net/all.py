@@ -40,6 +40,7 @@ from maca_net.runs.blind import *
 from maca_net.runs.teacher import *
 from maca_net.runs.train import *
 from maca_net.runs.ensemble import *
+from maca_net.runs.people import *
 from maca_net.lab.experiments import *
 from maca_net.lab.store import *
 from maca_net.lab.runner import *

@@ -162,6 +162,9 @@ class RunConfig(FitOptions):
         for f in fields(self): OPTION_RULES[f.name](getattr(self, f.name), f.name)
         self.method = METHODS.aliases.get(self.method, self.method)
         spec = DATASETS[self.data]
+        # a run on a pack is a run on what the pack holds
+        if spec.holds and self.path: spec = DATASETS[spec.holds(self.path)[0]]
+        self.data = spec.name
         if self.bs is None: self.bs = spec.bs
         self._check_words()
         self._fill_from_recipe(spec)
@@ -258,7 +261,10 @@ def data_name(
     path, # As in `RunConfig`
 )->str:
     "What the data are called: a folder of one's own by its own name"
-    return Path(path).resolve().name or data if path and DATASETS[data].own else data
+    if not (path and DATASETS[data].own): return data
+    return DATASETS['pack'].holds(path)[1] if _is_pack(path) else Path(path).resolve().name or data
+
+def _is_pack(path): return str(path).endswith('.pack') and Path(path).expanduser().is_file()
 
 # %% ../../nbs/50_runs.config.ipynb #75075d82
 def read_data(
@@ -266,6 +272,7 @@ def read_data(
 ): # `Faces`
     "The data that a run's options name"
     plan = resolve(cfg)
+    if cfg.path and _is_pack(cfg.path): return DATASETS['pack'].read(data=cfg.data, **plan.read)
     return plan.data.read(**plan.read)
 
 # %% ../../nbs/50_runs.config.ipynb #c2000005

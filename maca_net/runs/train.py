@@ -334,7 +334,7 @@ def run_stages(run):
     for i,stage in enumerate(run.plan.method.stages):
         file,state = run.out/f'labels-{i}.npy',run.out/f'checkpoint-stage-{i}.pt'
         if not file.is_file():
-            method = METHODS[stage.method]
+            method = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
             set_seed(run.cfg.seed)
             dls = face_dls(run.faces, **vars(run.plan.batches), device=run.dev, rows=True)
             learn = _learner(run, method, dls, [Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')], labels,

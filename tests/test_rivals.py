@@ -1,0 +1,55 @@
+"Runs of methods with readings, labels or stages of their own: trained, interrupted, read back, and named in a store."
+import pytest, torch
+from torch import nn
+from fastai.callback.core import Callback
+from maca_net.core import read_json
+from maca_net.datasets.synth import read_synth
+from maca_net.lab.experiments import canonical, run_key
+from maca_net.models.backbones import BACKBONES, Backbone
+from maca_net.runs.config import RunConfig
+from maca_net.runs.evaluate import load_run
+from maca_net.runs.train import train_run
+
+def two_strides(stem, last_stride):
+    "Two convolutions, B x 3 x 32 x 32 -> B x 24 x 4 x 4"
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 24, 4, 4))
+BACKBONES.register(Backbone('two_strides', two_strides, 24, size=32))
+
+RUNS = dict(scn='relabel_from=1,relabel_margin=.01', eac='erase=shared', rul='grid=4', ipa2lt='model_weight=1')
+
+def config(method, **kw):
+    return RunConfig(method=method, readings=RUNS[method], arch='two_strides', size=32, n_faces=96, bs=16, epochs=2,
+        ema=.9, device='cpu', **kw)
+
+@pytest.fixture(scope='module')
+def faces(): return read_synth(96, 48, progress=False)
+
+class Break(Callback):
+    "Ends the fit of a run in its second epoch; fits of stages go on"
+    order = 80
+    def after_batch(self):
+        if self.training and self.epoch==1: raise KeyboardInterrupt
+
+@pytest.mark.parametrize('method', RUNS)
+def test_a_run_is_trained_interrupted_and_read_back(method, faces, tmp_path):
+    cfg = config(method)
+    whole = train_run(cfg, tmp_path/'whole', faces, figures=False)
+    with pytest.raises(KeyboardInterrupt): train_run(cfg, tmp_path/'again', faces, figures=False, cbs=Break())
+    again = train_run(cfg, tmp_path/'again', faces, figures=False)
+    assert again['nll']==whole['nll'] and again['confusion']==whole['confusion']
+    model,info = load_run(tmp_path/'again', 'cpu')
+    assert info['readings']==read_json(tmp_path/'whole'/'config.json')['readings']
+    assert model(torch.zeros(2, 3, 32, 32)).shape==(2, 8)
+
+@pytest.mark.parametrize('method', RUNS)
+def test_a_store_names_a_run_by_its_readings(method):
+    "One spelling for what a method says anyway, another name for another reading"
+    cfg,own = config(method),RunConfig(method=method, arch='two_strides', size=32)
+    assert canonical(canonical(cfg))==canonical(cfg)
+    assert canonical(cfg).get_readings()==cfg.get_readings()
+    assert canonical(own).readings is None
+    assert run_key(canonical(cfg))!=run_key(canonical(RunConfig(**{**vars(cfg), 'readings': None})))
+
+def test_readings_of_another_method_are_named():
+    for bad in (dict(readings='fusion=mean'), dict(n_heads=2)):
+        with pytest.raises(ValueError, match='readings are beta'): RunConfig(method='scn', **bad)
