@@ -22,10 +22,11 @@ class Registry:
         package:str=None, # A package with one module an entry; None: entries register when their module is imported
         aliases:dict=None, # Older names of entries
         leave_out=(), # Modules of `package` that are no entries
+        elsewhere:dict=None, # Name -> module, of entries of this package that live outside of `package`
     ):
         self.kind,self.package,self.aliases,self.leave_out,self.entries = kind,package,dict(aliases
             or {}),set(leave_out),{}
-        self._modules = None
+        self.elsewhere,self._modules = dict(elsewhere or {}),None
 
     def register(self, entry):
         "Add `entry` under `entry.name`; an entry of that name is replaced. Returns the entry"
@@ -41,7 +42,8 @@ class Registry:
         spec = importlib.util.find_spec(self.package) if self.package else None
         found = [o for o in pkgutil.iter_modules(spec.submodule_search_locations)
             if o.name not in self.leave_out] if spec else []
-        return {o.name: Path(o.module_finder.path)/f'{o.name}.py' for o in found}
+        other = {n: Path(importlib.util.find_spec(m).origin) for n,m in self.elsewhere.items()}
+        return {**{o.name: Path(o.module_finder.path)/f'{o.name}.py' for o in found}, **other}
 
     def names(self)->list:
         "All names: the package's own by the alphabet, then those that were registered from outside"
@@ -50,7 +52,8 @@ class Registry:
 
     def __getitem__(self, name):
         name = self.aliases.get(name, name)
-        if name not in self.entries and name in self.modules(): importlib.import_module(f'{self.package}.{name}')
+        if name not in self.entries and name in self.modules():
+            importlib.import_module(self.elsewhere.get(name, f'{self.package}.{name}'))
         if name not in self.entries: load_plugins()
         if name not in self.entries: raise ValueError(f'{self.kind} is one of {", ".join(self.names())}, not '
             f'{name!r}{did_you_mean(name, [*self.names(), *self.aliases])}')
@@ -87,7 +90,7 @@ def load_plugins():
 
 # %% ../nbs/01_options.ipynb #6c91faeb
 METHODS = Registry('method', 'maca_net.methods', dict(plain='baseline', paper='maca'), leave_out=('base',))
-DATASETS = Registry('data', 'maca_net.datasets')
+DATASETS = Registry('data', 'maca_net.datasets', elsewhere=dict(pack='maca_net.lab.pack'))
 BACKBONES = Registry('backbone')
 
 # %% ../nbs/01_options.ipynb #90d7d545
@@ -110,7 +113,8 @@ EXPORT_FORMATS = ('onnx', 'openvino', 'torch', 'safetensors')
 SPLITS = ('train', 'valid', 'test')
 
 # %% ../nbs/01_options.ipynb #632e36cb
-PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None)
+PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None, balance=None,
+    label_smoothing=0.)
 
 def check_choice(
     name:str, # Of the option

@@ -84,9 +84,9 @@ def report(name, code, text, seconds, cpu):
     return result
 
 def strangers():
-    "Files that are neither in git nor ignored"
-    said = subprocess.run('git ls-files --others --exclude-standard'.split(), cwd=ROOT, capture_output=True, text=True)
-    return set(said.stdout.splitlines())
+    "Files and folders, empty ones too, that are neither in git nor ignored"
+    said = subprocess.run('git clean -nd'.split(), cwd=ROOT, capture_output=True, text=True).stdout
+    return {line.removeprefix('Would remove ') for line in said.splitlines()}
 
 def main():
     before = strangers()

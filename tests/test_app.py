@@ -157,9 +157,9 @@ def test_the_camera_is_shown_live(served, page, w, h):
     assert find(b, '#live .maca-photo')[0].get_attribute('src').startswith('data:image/jpeg')
     assert not find(b, '#live .maca-maps')                 # two frames a second leave no time for maps
     assert b.execute_script('return document.documentElement.scrollWidth')<=w+1
-    shot(b, f'live-{w}')
     wait(b, lambda: find(b, '#camera button[aria-label="capture photo"]'))[0].click()        # off again
     wait(b, lambda: not list(served[1].glob('maca_app_*/**/frame-*')))                       # no frame is kept
+    shot(b, f'live-{w}')
 
 def test_bad_pictures_are_refused_politely(served, page):
     b,d = page(1280, 900),pictures(served[1])
@@ -183,15 +183,17 @@ def test_many_pictures_come_home_as_csv(served, page):
     assert rows==[('two.jpg',True)]*2 + [('empty.png',False), ('broken.jpg',False)]
     shot(b, 'many-1280')
 
+def tab_button(b, name):
+    "The button of a tab. On a phone the last ones are behind a button, which is pressed until they are there"
+    if shown := [o for o in find(b, 'button[role=tab]') if o.text==name and o.is_displayed()]: return shown
+    if hidden := [o for o in find(b, '.overflow-dropdown button') if o.text==name]: return hidden
+    find(b, '.overflow-menu > button')[0].click()
+
 @pytest.mark.parametrize('w,h', [(1280,900), (390,844)])
 def test_the_run_and_its_limits_are_shown(served, page, w, h):
     b = page(w, h)
     for name,where in (('The run', '#run'), ('Limits', '#ethics')):
-        tabs = [o for o in find(b, 'button[role=tab]') if o.text==name and o.is_displayed()]
-        if not tabs:                                   # on a phone the last ones are behind a button
-            find(b, '.overflow-menu > button')[0].click()
-            tabs = wait(b, lambda: [o for o in find(b, '.overflow-dropdown button') if o.text==name])
-        tabs[0].click()
+        wait(b, lambda name=name: tab_button(b, name))[0].click()
         wait(b, lambda: find(b, where)[0].is_displayed() and find(b, where)[0].text)
         if where=='#run': assert len(wait(b, lambda: find(b, '#run figure img')))>=3
         else: assert 'AI Act' in find(b, where)[0].text and 'drawn by code' in find(b, where)[0].text

@@ -36,7 +36,7 @@ def export_parser():
         'and measured on its validation data: both are read')
     p.add_argument('--full-range', dest='reduce_range', action='store_false',
         help='with --int8: weights of eight bits in place of seven; only for '
-            'processors with VNNI, others answer wrongly then')
+        'processors with VNNI, others answer wrongly then')
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help="without the run's temperature: the probabilities as the network gives them")
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")

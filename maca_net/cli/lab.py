@@ -7,6 +7,7 @@ __all__ = ['lab_parser', 'study_from_options', 'parse_seeds', 'maca_lab']
 
 # %% ../../nbs/87_cli.lab.ipynb #ac37e194
 import argparse, re, sys
+from dataclasses import fields
 from ..core import *
 from ..options import *
 from ..runs.config import *
@@ -41,6 +42,10 @@ _LAB = '''examples:
       every run also answers for faces without labels; runs that are done answer too, where their weights are
   maca_lab score-blind results/ferplus labels.csv
       for whoever has the labels: score those answers
+  maca_lab pack --data ferplus --path FERPlus --blind FERPlus_blind --out FERPlus.pack
+      the faces in one file, for a machine without a network: there, --data pack --path FERPlus.pack
+  maca_lab gpu results/ferplus --pack FERPlus.pack --minutes 13
+      the most valuable missing runs that a GPU can finish in that time; without a GPU, the plan
   maca_lab report results/ferplus
   maca_lab report results/ferplus --notebooks my_reports
       report notebooks of your own, my_reports/paper.NAME.ipynb'''
@@ -55,6 +60,29 @@ def _scale_options(parser):
         if a.dest in _NOT_OF_A_SCALE: continue
         a.default,a.help = argparse.SUPPRESS,a.help.split(' (default: ')[0]
         g._add_action(a)
+
+# %% ../../nbs/87_cli.lab.ipynb #k0000001
+def _pack_options(pack):
+    "The options of `maca_lab pack`: those of `maca_train` on data, without the label rule, as a pack holds every rule"
+    for a in train_parser()._actions:
+        if a.dest in {f.name for f in fields(DataOptions)}-{'rule', 'n_faces', 'synth_seed'}: pack._add_action(a)
+    pack.add_argument('--blind', metavar='DIR', help='folder of faces without labels, to go with them')
+    pack.add_argument('--out', metavar='FILE.pack', required=True, help='file to write')
+
+def _gpu_options(gpu):
+    add = gpu.add_argument
+    add('--pack', metavar='FILE', required=True, help='file of maca_lab pack: the data of all runs')
+    add('--minutes', type=float, metavar='M', required=True, help='for how long the GPU is there')
+    add('--queue', metavar='FILE.json',
+        help='what is wanted, the most valuable first (default: the queue of the package)')
+    add('--out', metavar='DIR', default='gpu_results',
+        help='folder for what goes home, which maca_lab merge takes (default: gpu_results)')
+    add('--work', metavar='DIR', help='folder for what stays: weights, logs (default: a temporary one of --out)')
+    add('--device', metavar='DEVICE', help='where to run, cuda:0 or cpu (default: the GPU)')
+    add('--at-once', type=int, metavar='N', help='runs at a time (default: half the cores, at most 8)')
+    add('--call-seconds', type=float, metavar='S',
+        help='return after S seconds; the runs go on, and the same command watches them again')
+    add('--dry-run', action='store_true', help='print what would be run, in which order, and how long it would take')
 
 # %% ../../nbs/87_cli.lab.ipynb #l0000002
 def _lists():
@@ -110,7 +138,10 @@ def lab_parser():
     blind.add_argument('--out', metavar='FILE',
         help='where to write the scores (default: STORE/blind/scores.csv, where reports find them)')
     merge = add('merge', 'copy into a store what others have; of a run that two of them made, the first row stays')
-    merge.add_argument('others', nargs='+', metavar='OTHER', help='stores to copy from')
+    merge.add_argument('others', nargs='+', metavar='OTHER',
+        help='stores to copy from, or folders that maca_lab gpu wrote')
+    _pack_options(add('pack', 'a data set, and blind faces, in one small file without loss', store=False))
+    _gpu_options(add('gpu', 'run the most valuable missing runs that a GPU finishes in a few minutes'))
     return p
 
 # %% ../../nbs/87_cli.lab.ipynb #47773233
@@ -198,7 +229,8 @@ def _status(store):
 
 def _merge(store, others):
     from maca_net.lab.store import Store
-    print(f'{Store(store).merge(*others, say=print)} runs came into {store}')
+    from maca_net.lab.queue import unpacked
+    with unpacked(others) as folders: print(f'{Store(store).merge(*folders, say=print)} runs came into {store}')
 
 def _report(store, out, notebooks):
     from maca_net.lab.report import make_report
@@ -236,6 +268,16 @@ def _score_blind(store, labels, out):
     else: t.to_csv(out, index=False)
     print(f'scores in {out}')
 
+# %% ../../nbs/87_cli.lab.ipynb #k0000002
+def _pack(out, data, path, blind, **options):
+    from maca_net.lab.pack import pack_text, write_pack
+    write_pack(out, data, path, blind, **options)
+    print(pack_text(out))
+
+def _gpu(store, queue, **options):
+    from maca_net.lab.queue import read_queue, run_queue
+    run_queue(store, queue=queue and read_queue(queue), say=lambda s: print(s, flush=True), **options)
+
 # %% ../../nbs/87_cli.lab.ipynb #c1998576
 def maca_lab(
     argv=None, # Options; None: of the command line
@@ -245,5 +287,5 @@ def maca_lab(
     args = vars(p.parse_args(argv))
     command = args.pop('command')
     do = {'run': _run, 'status': _status, 'merge': _merge, 'test': _test, 'score-blind': _score_blind,
-        'report': _report}[command]
-    _guard(p, lambda: do(**args), again=lambda: _AGAIN if command in ('run', 'test') else '')
+        'report': _report, 'pack': _pack, 'gpu': _gpu}[command]
+    _guard(p, lambda: do(**args), again=lambda: _AGAIN if command in ('run', 'test', 'gpu') else '')

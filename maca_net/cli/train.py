@@ -79,9 +79,9 @@ def maca_train(argv=None):
         cfg = RunConfig(**args)                   # a wrong word is named before torch is loaded
         res = _train(cfg, out)
         if res is None: return                    # another process tells
-        print(summary(res, args['data']))
+        print(summary(res, cfg.data))
         print(f'run saved in {out} (figures in {out/"figures"})')
-        if DATASETS[args['data']].frame is None: _measure_frame(out)
+        if DATASETS[cfg.data].frame is None: _measure_frame(out)
     _guard(p, run, _LESS, lambda: _after_stop(out))
 
 def _train(cfg, out):

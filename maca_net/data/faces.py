@@ -347,4 +347,5 @@ class DatasetSpec:
     votes:bool = False        # Whether its annotators' votes are there
     own:bool = False          # Images of the user's own: called by their folder's name
     drawn:bool = False        # Drawn anew each time: its test images are faces of another seed
+    holds:Callable|None = None   # path -> (name, name of the folder) of the data set that a file holds; None: no file
     def needs(self, option): return option in self.options

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['NOTE', 'MAX_CARDS', 'NO_FACE', 'MAX_MB', 'MAX_FILES', 'CAPTIONS', 'CSS', 'EMPTY', 'LIVE_EVERY', 'LIVE_SECONDS',
-           'LIVE_CARDS', 'LIVE_EMPTY', 'LOOPBACK', 'POLICY', 'HEADERS', 'REFUSED', 'scores_html', 'data_words',
-           'ethics_html', 'message_html', 'bars_html', 'maps_html', 'face_html', 'picture_html', 'checked_image',
-           'figures_html', 'run_html', 'batch_rows', 'batch_csv', 'batch_html', 'PageRun', 'open_page_run', 'file_info',
-           'answer_picture', 'answer_pictures', 'frame_file', 'answer_live', 'build_app', 'PageNames', 'PageGuard',
-           'launch_app']
+           'LIVE_CARDS', 'LIVE_SIDE', 'LIVE_EMPTY', 'LOOPBACK', 'POLICY', 'HEADERS', 'REFUSED', 'scores_html',
+           'data_words', 'ethics_html', 'message_html', 'bars_html', 'maps_html', 'face_html', 'picture_html',
+           'checked_image', 'figures_html', 'run_html', 'batch_rows', 'batch_csv', 'batch_html', 'PageRun',
+           'open_page_run', 'file_info', 'answer_picture', 'answer_pictures', 'frame_file', 'answer_live', 'build_app',
+           'PageNames', 'PageGuard', 'launch_app']
 
 # %% ../../nbs/79_deploy.app.ipynb #6bf7ec0e
 import base64, binascii, contextlib, csv, errno, html, io, ipaddress, os, socket, tempfile
@@ -145,13 +145,14 @@ def picture_html(
     im, # The picture
     pred, # Its `Prediction`
     most:int=MAX_CARDS, # Cards, at most
+    side:int=1100, # Pixels of the picture as shown, at most
 )->str:
     "The picture with its boxes, and a card for each face"
     n = len(pred.faces)
     if not n: return message_html('No face found', NO_FACE)
     more = f'<p class="maca-note">{n} faces, the largest {most} below.</p>' if n>most else ''
     cards = ''.join(face_html(f, i, n) for i,f in enumerate(pred.faces[:most], 1))
-    photo = f'<img class="maca-photo" src="{_uri(draw_faces(im, pred), 1100)}" alt="the picture with its faces boxed">'
+    photo = f'<img class="maca-photo" src="{_uri(draw_faces(im, pred), side)}" alt="the picture with its faces boxed">'
     return f'<div class="maca-out">{photo}{more}<p class="maca-note">{NOTE}</p>{cards}</div>'
 
 # %% ../../nbs/79_deploy.app.ipynb #862b51f3
@@ -256,7 +257,7 @@ CSS = '''
 .gradio-container {--body-text-color-subdued:#5b6b80}
 .dark .gradio-container, .gradio-container.dark {--body-text-color-subdued:#94a3b8}
 .gradio-container .app {padding:1.2rem !important}
-.tab-wrapper {max-width:100%; overflow:auto hidden}
+.tab-wrapper {max-width:100%}
 .maca-head h1 {font-size:1.7rem; font-weight:650; letter-spacing:-.02em; margin:.4rem 0 .1rem}
 .maca-head p, .maca-note {color:var(--body-text-color-subdued); font-size:.9rem; line-height:1.45; margin:.5rem 0}
 .maca-warn {background:#fff4d6; color:#5c4400; border-radius:10px; padding:.6rem .9rem; font-size:.9rem; margin:.5rem 0}
@@ -412,7 +413,8 @@ def _picture_tab(gr, predictor):
         for o in (pic, cut): o.change(answer, [pic, cut], out, api_visibility='private', show_progress='minimal')
 
 # %% ../../nbs/79_deploy.app.ipynb #52b6a4ef
-LIVE_EVERY,LIVE_SECONDS,LIVE_CARDS = .5,120,3          # seconds between frames; at a time; faces with a card
+# seconds between frames; at a time; faces with a card; pixels of the picture, small enough for two a second
+LIVE_EVERY,LIVE_SECONDS,LIVE_CARDS,LIVE_SIDE = .5,120,3,640
 LIVE_EMPTY = message_html('The camera is off', f'Start it on the left. It runs for {LIVE_SECONDS} seconds at a time. '
     'Its pictures stay on this machine, and are not kept.')
 
@@ -436,7 +438,7 @@ def answer_live(predictor, smooth, file)->str:
     if file is None: return LIVE_EMPTY
     try:
         im = checked_image(file)
-        return picture_html(im, smooth(predictor.predict(im)), LIVE_CARDS)
+        return picture_html(im, smooth(predictor.predict(im)), LIVE_CARDS, LIVE_SIDE)
     except (ValueError, OSError) as e: return message_html('This frame cannot be used', str(e))
     except FloatingPointError as e: return message_html('The model gives no answer', str(e))
     finally: Path(file).unlink(missing_ok=True)

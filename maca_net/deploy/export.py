@@ -179,8 +179,8 @@ def to_int8(
         made_by = {o: n.op_type for n in graph.node for o in n.output}
         heads = [n.name for n in graph.node if n.op_type=='Add' and 'MatMul' in map(made_by.get, n.input)]
         quantize_static(f'{d}/m.onnx', file, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True,
-            reduce_range=reduce_range, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            reduce_range=reduce_range,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
             op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
 
 # %% ../../nbs/75_deploy.export.ipynb #a7400003
@@ -219,7 +219,7 @@ def quantize_run(
     seed:int=0, # Which faces
     reduce_range:bool=True, # See `to_int8`
     calibrated:bool=True, # With the temperature of the run, where it has one
-)->dict: # file, bytes, bytes_float, reduce_range, n, accuracy, accuracy_float, agreement, difference, ...
+)->dict: # file, bytes, bytes_float, reduce_range, n, and with and without _float: accuracy, ece; see below
     """Write a run's model as ONNX in INT8, and measure what that costs: `agreement` is the share of faces with the same
     answer, `difference` that of the probability that changes most, mean over faces. Raises `ValueError` for another
     ending"""

@@ -212,8 +212,8 @@ def _open_network(run, device, epoch):
 def _model_name(run, epoch, frame, fitted=None):
     """What tells one model's answers from another's: its name, and a hash of its weights, of its frame and of its
     temperatures where they are used"""
-    fitted = json.dumps(fitted) if any(fitted or ()) else ''
-    content = _weights_hash(run, epoch) + json.dumps(frame.to_dict()) + fitted
+    content = _weights_hash(run, epoch) + json.dumps(frame.to_dict())
+    if any(fitted or ()): content += json.dumps(fitted)
     name = f'ensemble-of-{len(run)}' if isinstance(run, list) else run.resolve().name
     return f'{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}'
 

@@ -191,9 +191,10 @@ def serve(
     allow_host=(), # Further names under which the service is asked for, such as a proxy's
     tell=print, # Is told the address
 ):
-    "Serve a model until the process is stopped. Raises `OSError` where the address is not to be had"
+    "Serve a model until `KeyboardInterrupt`, which is raised again. Raises `OSError` where the address is taken"
     with taken_port(host, port) as place:
         server = build_server(Predictor(model, device, detector, most_faces=MAX_FACES), host, allow_host)
         name = f'[{host}]' if ':' in host else host
         tell(f'http://{name}:{place.getsockname()[1]}   (Ctrl+C stops it)')
         server.run(sockets=[place])
+        if server.should_exit: raise KeyboardInterrupt           # asyncio keeps a Ctrl+C that came while it ran

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'SCALES', 'Experiment', 'get_experiment', 'scale_config', 'kept_recipe', 'scale_text',
-           'identity_options', 'canonical', 'run_key', 'short_hash', 'cell_config', 'seed_list', 'plan']
+           'identity_options', 'canonical', 'stats_word', 'run_key', 'short_hash', 'cell_config', 'seed_list', 'plan']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json
@@ -191,6 +191,8 @@ def scale_text(
     base = replace(base, **alike)
     rule = f' ({base.rule})' if DATASETS[base.data].needs('rule') else ''
     name = scale_name(base)
+    starts = list(dict.fromkeys(start_text(c.get('weights', base.weights)) for c in cells))
+    if len(starts)>1: name = name.replace(start_text(base.weights), f'several tracks ({", ".join(starts)})')
     # every cell has its own size
     if len({c.get('size') for c in cells})>1: name = name.replace(f', {base.size} px', '')
     parts = [f'{base.data}{rule}: {name}', _changed_options(base, set_by_all), *_recipes_in_words(cells)]
@@ -247,12 +249,21 @@ def canonical(
 # %% ../../nbs/60_lab.experiments.ipynb #22ed96f0
 _KEY_WORDS = {**{v: k for k,v in METHODS.aliases.items()}, **{v: k for k,v in OLD_NAMES.items()}}
 
+def stats_word(
+    cfg:RunConfig, # A run
+)->str: # A word from `STATS`, or 'own'
+    "How the input of a run is normalised, in a word that does not ask the backbone"
+    if cfg.stats is not None: return cfg.stats
+    return 'imagenet' if cfg.arch in AS_IMAGENET and track_of(cfg.weights)!='face' else 'own'
+
 def run_key(
     cfg:RunConfig, # A run
 )->str: # Such as 'ferplus-paper-resnet18-64-s0-1f0a93c2'
     "The name of a run in a store: a part of its options in words, all of them in the hash"
     readings,default = asdict(cfg.get_readings()),asdict(type(cfg.get_readings())())
     d = {k: v for k,v in identity_options(cfg).items() if k not in METHOD_OPTIONS and v!=_DEFAULTS[k]}
+    d['stats'] = stats_word(cfg)
+    if d['stats']=='imagenet': del d['stats']
     d['preset'] = {_KEY_WORDS.get(k, k): v for k,v in readings.items() if v!=default[k]}
     method = _KEY_WORDS.get(cfg.method, cfg.method)
     return f'{data_name(cfg.data, cfg.path)}-{method}-{cfg.arch}-{cfg.size}-s{cfg.seed}-{short_hash(d)}'
@@ -270,7 +281,7 @@ def cell_config(
     "The run of a cell. A method that is a variant of another by its recipe is trained by this recipe at any scale"
     own = dict.fromkeys(kept_recipe(opts))
     # options of a schedule; the recipe has its own schedule
-    if own: own.update(step=_DEFAULTS['step'], warmup=_DEFAULTS['warmup'])
+    if own: own.update(step=None, warmup=_DEFAULTS['warmup'])
     return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
 
 def seed_list(

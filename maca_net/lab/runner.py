@@ -28,6 +28,8 @@ from .store import *
 def run_one(
     store, # Path of the store
     config:dict, # The fields of a `RunConfig`
+    figures:bool=True, # Draw the figures of the run
+    cbs=None, # More callbacks, see `train_run`
 ):
     """Train one run from wherever it stands, and write its row; of a run that is done, its answers for blind faces
     where those are asked for. Does nothing where another process holds the run"""
@@ -36,7 +38,7 @@ def run_one(
     store.work(key).parent.mkdir(parents=True, exist_ok=True)
     try:
         with store.lock(key).acquire(timeout=2):                         # longer than `is_running` holds the lock
-            if not store.has(key): store.add(key, *_row(store, key, cfg))
+            if not store.has(key): store.add(key, *_row(store, key, cfg, figures, cbs))
             elif store.lacks_blind(key, cfg):
                 if not (store.work(key)/BLIND).is_file(): answer_blind(store.work(key), cfg.blind, cfg.device)
                 store.add_blind(key)
@@ -46,21 +48,24 @@ def run_one(
 _KEEP = ('flip', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
     'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads', 'label_list', 'images',
     'best_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops',
-    'precision', 'scale', 'code')
+    'precision', 'scale', 'track', 'code')
 
-def _row(store, key, cfg):
+def _row(store, key, cfg, figures=True, cbs=None):
     """(row, predictions, answers for blind faces or None) of a run, which is trained first, or gets its figures,
     where this has not been done"""
     # no folder: a row leaves the machine
     blind = cfg.blind and Path(cfg.blind).resolve().name
-    row = dict(asdict(cfg), key=key, path=identity_options(cfg).get('path'), blind=blind,
-        readings_all=asdict(cfg.get_readings()),
+    own = identity_options(cfg)
+    row = dict(asdict(cfg), key=key, path=own.get('path'), weights=own['weights'], blind=blind,
+        track=track_of(own['weights']), readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
         code=code_version(), error=None)
     out = store.work(key)
     try:
         no_answers = cfg.blind and not (out/BLIND).is_file()
-        if not (out/'config.json').exists() or missing_figures(out) or no_answers: train_run(cfg, out)
+        lacks_figures = figures and (out/'config.json').exists() and missing_figures(out)
+        if not (out/'config.json').exists() or lacks_figures or no_answers:
+            train_run(cfg, out, figures=figures, cbs=cbs)
     except FloatingPointError as e:                         # the run diverged
         return dict(row, error=str(e).splitlines()[-1].strip(), finished=utc_now()),None,None
     res = read_scores(out/'metrics.json')

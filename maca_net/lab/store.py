@@ -176,8 +176,8 @@ def predictions(self:Store,
 @patch
 def add_study(self:Store, experiment:Experiment, base:RunConfig, seeds):
     "Keep what was asked for. Returns the file, or None where the study is there already"
-    d = dict(name=experiment.name, about=experiment.about, cells=experiment.cells, base=identity_options(base),
-        seeds=list(seeds))
+    d = upgrade_study(dict(name=experiment.name, about=experiment.about, cells=experiment.cells,
+        base=identity_options(base), seeds=list(seeds)))
     if any(_same_study(read_study(f), d) for f in _files(self.path/'studies', 'json')): return
     f = self.path/'studies'/f'{experiment.name}-{short_hash(d)}.json'
     write_json(f, d)
@@ -190,7 +190,16 @@ def upgrade_study(
 )->dict:
     "The same in today's words"
     def label(l): return re.sub('^plain\\b', 'baseline', re.sub('^paper\\b', 'maca', l)) if 'preset' in d['base'] else l
-    return dict(d, cells={label(l): upgrade_options(o) for l,o in d['cells'].items()}, base=upgrade_options(d['base']))
+    cells = {label(l): upgrade_options(o) for l,o in d['cells'].items()}
+    return dict(d, cells=cells, base=_one_spelling_of_stats(upgrade_options(d['base']), cells))
+
+def _one_spelling_of_stats(base, cells):
+    "Options of a study where `stats` was `imagenet` by default: what says the same today is spelt as today"
+    was = base.get('stats', 'imagenet')
+    archs = {c.get('arch', base.get('arch')) for c in cells.values()}
+    weights = {c.get('weights', base.get('weights')) for c in cells.values()}
+    alike = archs<=set(AS_IMAGENET) and not any(track_of(w)=='face' for w in weights)
+    return {**base, 'stats': None if was=='imagenet' and alike else was}
 
 # %% ../../nbs/61_lab.store.ipynb #e1000017
 def read_study(

@@ -202,10 +202,10 @@ def results_table(
         shown += [r for _,r in pairs]
         out.append(dict(
             label=label, planned=len(mine), done=len(done), failed=sum(runs.failed(k) for k in mine.values()),
-            is_reference=all(k==r for k,r in pairs),
+            is_reference=all(k==r for k,r in pairs), track=track_of(opts.get('weights', base.weights)),
             **_scores_of(done, *([t[k] for k in mine.values() if k in t] for t in (tested, blind))),
             **compare_runs(store, runs, [(k, r) for k,r in pairs if k!=r], deduplicated),
-            paper=paper_number(exp.name, label, base.data, base.weights), costs=mean_costs(done)))
+            paper=paper_number(exp.name, label, base.data, opts.get('weights', base.weights)), costs=mean_costs(done)))
     t = pd.DataFrame(out).set_index('label')
     rows = [runs.rows[k] for k in dict.fromkeys(shown) if k in runs.rows]
     t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + cautions(rows), against=against, sd=runs.sd())
@@ -236,6 +236,7 @@ def show_table(
     t:pd.DataFrame, # From `results_table`
 )->pd.DataFrame: # Text; a column without entries is left out
     "A table for people: percent, mean ± sd, missing runs as missing"
+    several = t.track.nunique()>1
     def row(r):
         none = 'missing' if not r.failed else f'failed ({r.failed:.0f})'
         on_valid = {'accuracy %': _mean_sd(r.accuracy, r.sd, r.done) or none,
@@ -248,7 +249,8 @@ def show_table(
             'test, macro %': _mean_sd(r.test_macro, r.test_macro_sd, r.tested),
             'tested': f'{r.tested}' if r.tested else '', 'test (blind) %': _blind_text(r)}
         runs = f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else '')
-        return {'runs': runs, **on_valid, **on_test, f'to {t.attrs["against"]}': _to_reference(r),
+        return {'track': r.track if several else '', 'runs': runs, **on_valid, **on_test,
+            f'to {t.attrs["against"]}': _to_reference(r),
             'p, images, uncorrected': f'{r.p:.2g}' if r.paired_seeds else '',
             'paper %': _pct(r.paper) if not np.isnan(r.paper) else '', 'GFLOP a face': _num(r.flops/1e9)}
     return _filled(pd.DataFrame([row(r) for r in t.itertuples()], index=t.index))
@@ -328,13 +330,14 @@ def cell_differences(
     "Cells against others, each over the seeds that both have. Raises `ValueError` for another measure"
     if measure not in MEASURES: raise ValueError(f'measure is one of {", ".join(MEASURES)}, not {measure!r}')
     runs = StudyRows(store, experiment, base, seeds)
+    def weights(label): return runs.experiment.cells.get(label, {}).get('weights', runs.base.weights)
     def paper(label):
         if measure!='accuracy': return float('nan')
-        return paper_number(runs.experiment.name, label, runs.base.data, runs.base.weights)
+        return paper_number(runs.experiment.name, label, runs.base.data, weights(label))
     def compared(a, b):
         keys = [(k, runs.keys.get((b, s))) for s,k in runs.of(a).items()]          # an older study may lack a cell
         return dict(claim=f'{a} over {b}', **compare_runs(store, runs, keys, deduplicated, measure, split),
-            paper=paper(a)-paper(b))
+            tracks=' over '.join(dict.fromkeys(track_of(weights(o)) for o in (a, b))), paper=paper(a)-paper(b))
     t = pd.DataFrame([compared(a, b) for a,b in pairs]).set_index('claim')
     for k in ('p', 'p_both'): t[f'{k}_holm'] = holm(t[k])
     def of_row(r): return verdict(r.diff_lo, r.diff_hi, r.p_holm, r.p_both_holm, r.failed_seeds, r.paired_seeds)
@@ -352,7 +355,8 @@ def show_differences(
         notes = {'failed': r.failed_seeds, 'lost': r.lost_seeds, 'across hardware': r.other_hardware}
         left_out = ', '.join(f'{k} {why}' for why,k in notes.items() if k)
         both = f'{_pct(r.both_lo, "+")} to {_pct(r.both_hi, "+")}' if r.paired_seeds>1 else ''
-        return {'points': _points(r), '95 % over seeds and images': both,
+        tracks = r.tracks if ' over ' in r.tracks else ''
+        return {'points': _points(r), 'across tracks': tracks, '95 % over seeds and images': both,
             'seeds': f'{r.paired_seeds}' + (f' ({left_out})' if left_out else ''),
             f'p, images{of}': f'{r.p_holm:.2g}' if r.paired_seeds else '',
             f'p, seeds and images{of}': f'{r.p_both_holm:.2g}' if r.paired_seeds>1 else '',

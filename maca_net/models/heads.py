@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DIM', 'SPATIAL', 'FUSIONS', 'HeadLinear', 'LocalContext', 'HeadSelfAttention', 'SumMap', 'ChannelAttention', 'MHCA',
-           'log_softmax_sum', 'softmax_weighted', 'mean_heads', 'concat_heads', 'CenteredLinear']
+           'log_softmax_sum', 'softmax_weighted', 'mean_heads', 'concat_heads', 'CenteredLinear', 'ChannelGate',
+           'SpatialGate', 'CBAM']
 
 # %% ../../nbs/18_models.heads.ipynb #ed1de78a
 from fastai.vision.all import *
@@ -75,12 +76,16 @@ SPATIAL = dict(self_attention=HeadSelfAttention, sum_map=SumMap)
 # %% ../../nbs/18_models.heads.ipynb #174efed5
 class ChannelAttention(nn.Module):
     "Equations 9 and 10: each head's weight of each channel, H x B x hw x C (or 1 x B x hw x C) -> H x B x C"
-    def __init__(self, dim=DIM, n_heads=1, r=16, pooling='avg_max'):
+    def __init__(self, dim=DIM, n_heads=1, r=16, pooling='avg_max', start='linear'):
         super().__init__()
         self.n_heads,self.pooling = n_heads,pooling
         hid = max(dim//r, 4)
         self.w1,self.bn = HeadLinear(n_heads, dim, hid),nn.BatchNorm1d(n_heads*hid)
         self.w2 = HeadLinear(n_heads, hid, dim)
+        if start=='linear': return
+        for lin in (self.w1, self.w2):                                                   # DAN's own code
+            nn.init.normal_(lin.weight, std=.001)
+            nn.init.zeros_(lin.bias)
     def forward(self, x):
         y = x.mean(-2)
         if self.pooling=='avg_max': y = y + x.amax(-2)
@@ -92,11 +97,11 @@ class ChannelAttention(nn.Module):
 class MHCA(nn.Module):
     "Parallel cross-attention heads, equations 7 to 12: B x C x h x w -> B x H x C"
     def __init__(self, dim=DIM, n_heads=4, spatial='self_attention', gate='sigmoid', residual=False, pooling='avg_max',
-        branches='parallel'):
+        branches='parallel', channel_start='linear'):
         super().__init__()
         self.context = LocalContext(dim, n_heads)
         self.spatial = SPATIAL[spatial](dim, n_heads, gate=gate, residual=residual)
-        self.channel = ChannelAttention(dim, n_heads, pooling=pooling)
+        self.channel = ChannelAttention(dim, n_heads, pooling=pooling, start=channel_start)
         self.fuse = HeadLinear(n_heads, 2*dim, dim) if branches=='parallel' else None
     def forward(self, x):
         t = x.flatten(2).transpose(1,2)[None]                                            # 1 x B x hw x C
@@ -135,3 +140,38 @@ class CenteredLinear(nn.Linear):
         super().__init__(ni, nf)
         self.base = base
     def forward(self, x): return super().forward(x - self.base if self.base else x)
+
+# %% ../../nbs/18_models.heads.ipynb #cbamhd02
+class ChannelGate(nn.Module):
+    "The first gate of CBAM: each channel by its mean and its maximum, B x D x h x w -> B x D x h x w"
+    def __init__(self, dim, reduction=16):
+        super().__init__()
+        hid = max(dim//reduction, 1)
+        self.mlp = nn.Sequential(nn.Linear(dim, hid), nn.ReLU(), nn.Linear(hid, dim))
+    def gate(self, x): return (self.mlp(x.mean((2,3))) + self.mlp(x.amax((2,3)))).sigmoid()[:,:,None,None]
+    def forward(self, x): return x*self.gate(x)
+
+class SpatialGate(nn.Module):
+    "The second gate of CBAM: each place by the maximum and the mean over the channels"
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1, momentum=.01))
+    def gate(self, x): return self.conv(torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)).sigmoid()
+    def forward(self, x): return x*self.gate(x)
+
+# %% ../../nbs/18_models.heads.ipynb #cbamhd03
+class CBAM(nn.Module):
+    "Both gates of Woo et al. 2018, first the channels: B x D x h x w -> B x D x h x w"
+    def __init__(self,
+        dim:int, # Channels, D
+        reduction:int=16, # The hidden layer has D/`reduction` units
+        start:str='authors', # 'authors': biases 0, the gate of places at 1/2; 'torch': as layers start in torch
+    ):
+        super().__init__()
+        check_choice('start', start, ('authors', 'torch'))
+        self.channel,self.spatial = ChannelGate(dim, reduction),SpatialGate()
+        if start=='torch': return
+        conv,bn = self.spatial.conv
+        nn.init.kaiming_normal_(conv.weight, mode='fan_out')
+        for p in (bn.weight, *(m.bias for m in self.channel.mlp if isinstance(m, nn.Linear))): nn.init.zeros_(p)
+    def forward(self, x): return self.spatial(self.channel(x))

@@ -42,12 +42,14 @@ class MACANet(FaceNetwork):
         nf = self.backbone.num_features
         dim = DIM if r.n_heads else nf
         if dim!=nf: self.neck = conv_bn(nf, dim)
-        self.heads = MHCA(dim, r.n_heads, r.spatial, r.gate, r.residual, r.pooling, r.branches) if r.n_heads else None
+        how = r.spatial,r.gate,r.residual,r.pooling,r.branches,r.channel_start
+        self.heads = MHCA(dim, r.n_heads, *how) if r.n_heads else None
         fused = dim*r.n_heads if r.n_heads and r.fusion=='concat' else dim
         self.classifier = CenteredLinear(fused, n_out, -heads_offset(r))
         self.logits_bn = nn.BatchNorm1d(n_out) if r.classifier=='batch_norm' else nn.Identity()
         has_centers = bool(r.afc_weight) if centers is None else centers
-        self.afc = ClassCenters(n_out, fused if r.centers_on=='fused' else dim, r.alpha) if has_centers else None
+        on = fused if r.centers_on=='fused' else dim
+        self.afc = ClassCenters(n_out+r.spare_centers, on, r.alpha) if has_centers else None
 
     def forward_heads(self, fmap):
         "The heads' outputs (eq 12-13), B x C x h x w -> B x H x C, None without heads"

@@ -203,8 +203,8 @@ def evaluate_ensemble(
     res['calibration'] = calibration(mean, answers[0]['target'], temperature=t) if not own else \
         read_scores(Path(run)/'metrics.json')['calibration']['flip' if flip else 'best']
     same = ('rule', 'data', 'images', 'synthetic', 'trained_on', 'trained_images', 'subset')
-    return dict(res, split=split, epoch=epoch, flipped=flip, members=[m.name for m in members],
-        **{k: of[k] for k in same})
+    of = {k: of[k] for k in same}
+    return dict(res, split=split, epoch=epoch, flipped=flip, members=[m.name for m in members], **of)
 
 # %% ../../nbs/57_runs.ensemble.ipynb #fc2cd0d5
 def ensemble_text(

@@ -287,6 +287,8 @@ def _checkpoint_key(run):
     cfg = {**absolute_options(run.cfg), 'path': None, 'device': None, 'precision': pick_precision(run.cfg.precision,
         run.dev)}
     del cfg['blind']
+    # one spelling, of which an older version wrote the word
+    cfg['stats'] = next((k for k,v in STATS.items() if v==run.plan.batches.stats), run.plan.batches.stats)
     return json.dumps({**cfg, 'processes': max(1, num_distrib()), 'images': run.images})
 
 # %% ../../nbs/56_runs.train.ipynb #8d76c93e
@@ -402,13 +404,14 @@ def _draw(out, **kw):
 
 # %% ../../nbs/56_runs.train.ipynb #052db789
 # options that may differ between two calls for one run
-_WHERE = ('path', 'labels', 'weights', 'device', 'precision', 'blind')
+_WHERE = ('path', 'labels', 'weights', 'device', 'precision', 'blind', 'stats')
 
 def _is_of(cfg, info):
     "Whether a finished run has these options"
     try: was = run_config(info, info['config'].get('path') or cfg.path)
     except ValueError: return False
     names = lambda c: [data_name(c.data, c.path), *(o and Path(o).name for o in (c.labels, c.weights))]
+    if input_stats(was)!=input_stats(cfg): return False
     return names(was)==names(cfg) and all(getattr(was, k)==getattr(cfg, k) for k in asdict(cfg) if k not in _WHERE)
 
 # %% ../../nbs/56_runs.train.ipynb #9a9e6197

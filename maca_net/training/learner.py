@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TorchSGD', 'TrimMemory', 'maca_splitter', 'ForeachSGD', 'build_network', 'set_precision', 'method_callbacks',
-           'ValidCrossEntropy', 'maca_learner']
+           'FaceCrossEntropy', 'ValidCrossEntropy', 'maca_learner']
 
 # %% ../../nbs/30_training.learner.ipynb #c6ed6b80
 from fastai.vision.all import *
@@ -114,7 +114,16 @@ def method_callbacks(
     return [*ce, *terms, *method.cbs(readings), *views, *table]
 
 # %% ../../nbs/30_training.learner.ipynb #2d4c8d8a
-class ValidCrossEntropy(CrossEntropyLossFlat):
+class FaceCrossEntropy(CrossEntropyLossFlat):
+    "Cross-entropy; weights of the classes take the type of the logits, for networks in double precision"
+    def __call__(self, inp, targ, **kwargs):
+        f = self.func
+        if f.weight is None: return super().__call__(inp, targ, **kwargs)
+        inp,targ = (o.as_subclass(torch.Tensor) for o in (inp, targ))      # weights in float64 need plain tensors
+        kw = dict(reduction=f.reduction, label_smoothing=f.label_smoothing)
+        return F.cross_entropy(inp, targ, f.weight.to(inp.dtype), **kw)
+
+class ValidCrossEntropy(FaceCrossEntropy):
     "Cross-entropy in validation; 0 where gradients are taken, for a term with `replaces_ce` stands in its place"
     def __call__(self, inp, targ, **kwargs):
         return inp.sum()*0 if inp.requires_grad else super().__call__(inp, targ, **kwargs)
@@ -177,7 +186,7 @@ def _loss_func(dls, given, label_smoothing, cbs):
     if given is not None: return given
     weight = getattr(dls, 'class_weights', None)
     # a fit moves it to where the loaders are
-    cross_entropy = ValidCrossEntropy if own else CrossEntropyLossFlat
+    cross_entropy = ValidCrossEntropy if own else FaceCrossEntropy
     return cross_entropy(flatten=False, label_smoothing=label_smoothing, weight=weight)
 
 # %% ../../nbs/30_training.learner.ipynb #e7f83b5c

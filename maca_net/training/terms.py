@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ModelOutputs', 'device_of', 'is_fitting', 'is_trial', 'is_kept_fit', 'FitCallback', 'FitColumns', 'LossTerm',
            'CELogger', 'TermOf', 'cross_entropy_of', 'loss_again', 'class_shares', 'class_means', 'WenRule', 'AFCLoss',
-           'MILoss', 'GateSpread']
+           'MILoss', 'GateSpread', 'OwnLoss']
 
 # %% ../../nbs/26_training.terms.ipynb #0beb5c83
 from functools import wraps
@@ -165,11 +165,12 @@ def loss_again(learn):
 # %% ../../nbs/26_training.terms.ipynb #4b325796
 def class_shares(
     y, # B class numbers, or B x K votes
-    n_out:int, # K
+    n_out:int, # K; votes for fewer classes get columns of 0
 ): # B x K
     "How much of each image is of each class: votes as they are, a class number as 1 of it"
     y = y.as_subclass(torch.Tensor)
-    return y.float() if y.ndim==2 else F.one_hot(y.long(), n_out).float()
+    if y.ndim==1: return F.one_hot(y.long(), n_out).float()
+    return F.pad(y.float(), (0, n_out-y.shape[1])) if y.shape[1]<n_out else y.float()
 
 @contextmanager
 def _left_alone(model):
@@ -247,7 +248,9 @@ class AFCLoss(WenRule, LossTerm):
         self.start,self.alphas,self.counts,self.sums = self.class_centers.centers.detach().clone(),[],None,None
     def term(self):
         s,p = self.class_centers,self.readings
-        return afc_loss(self.outputs['features'], self.yb[0], s.centers, s.theta, p.alpha, p.inter, p.per_dim)
+        y = self.yb[0]
+        if y.ndim==2: y = class_shares(y, len(s.centers))                 # spare centres have no votes
+        return afc_loss(self.outputs['features'], y, s.centers, s.theta, p.alpha, p.inter, p.per_dim)
     def after_loss(self):
         super().after_loss()
         if self.training and len(self.yb) and self.readings.centers_rule=='wen': self.count_up()
@@ -274,7 +277,7 @@ def _start_centers(learn, class_centers, readings):
         if readings.centers_init=='class_means': class_centers.centers.data.copy_(class_means(learn))
         class_centers.ready.fill_(True)
     class_centers.centers.requires_grad_(readings.centers_rule=='sgd')
-    for p in class_centers.parameters(): learn.opt.state[p].update(do_wd=False, force_train=True)
+    for p in class_centers.parameters(): learn.opt.state[p].update(do_wd=readings.centers_decay, force_train=True)
 
 # %% ../../nbs/26_training.terms.ipynb #a50e6694
 class MILoss(LossTerm):
@@ -291,7 +294,9 @@ class MILoss(LossTerm):
         super().start_fit()
     def term(self):
         h = self.outputs['heads']
-        return mi_loss(keep_double(h).log_softmax(1) if self.readings.mi_on=='log_softmax' else h, self.readings.mi)
+        eps = {} if self.readings.mi_eps==1e-5 else dict(eps=self.readings.mi_eps)
+        if self.readings.mi_on=='log_softmax': h = keep_double(h).log_softmax(1)
+        return mi_loss(h, self.readings.mi, **eps)
 
 # %% ../../nbs/26_training.terms.ipynb #e1566ce4
 class GateSpread(FitColumns):
@@ -304,3 +309,26 @@ class GateSpread(FitColumns):
         if self.training or self.iter or not is_fitting(self.learn): return
         g = get_model(self.learn.model).attention_maps(self.xb[0][:16])[1].float()
         self.spread = (g.std((2,3))/g.mean((2,3)).abs().clamp(min=1e-8)).mean().item() if g[0,0].numel()>1 else 0.
+
+# %% ../../nbs/26_training.terms.ipynb #ownloss2
+class OwnLoss(LossTerm):
+    "A loss in place of cross-entropy: (outputs, y, done) -> number, `done` the share of the epochs that are over"
+    replaces_ce = True
+    def __init__(self,
+        name:str, # Of its column
+        function, # A function of a module, or a `partial` of one, so that the learner can be exported
+    ):
+        super().__init__()
+        self.name_,self.function = name,function
+    def start_fit(self):
+        own = getattr(self.learn.loss_func, 'func', None)
+        options = {'label_smoothing': getattr(own, 'label_smoothing', 0.),
+            'balance=loss': getattr(own, 'weight', None) is not None,
+            'MixUp or CutMix': any(isinstance(cb, MixHandler) for cb in self.learn.cbs)}
+        for option,given in options.items():
+            if not given: continue
+            raise ValueError(f'{option} is for cross-entropy, which the term {self.name_} replaces: leave it out')
+        super().start_fit()
+    def term(self):
+        y = self.yb[0].as_subclass(torch.Tensor)
+        return self.function(self.outputs, y, self.epoch/self.n_epoch)
