@@ -528,6 +528,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub._labels_text': ('deploy.hub.html#_labels_text', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub._replace_files': ('deploy.hub.html#_replace_files', 'maca_net/deploy/hub.py'),
+                                     'maca_net.deploy.hub._start_of': ('deploy.hub.html#_start_of', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub._usage_text': ('deploy.hub.html#_usage_text', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub.card_text': ('deploy.hub.html#card_text', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub.counts_text': ('deploy.hub.html#counts_text', 'maca_net/deploy/hub.py'),
