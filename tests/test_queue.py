@@ -1,7 +1,7 @@
 "The GPU queue with processes of its own: two tiny runs on a CPU, packed, trained, brought home and merged."
 import os, subprocess, sys, time
 from pathlib import Path
-import numpy as np, pytest
+import forked, numpy as np, pytest
 from PIL import Image
 from maca_net.all import Store, run_key, scale_config, synth_faces, write_layout
 from maca_net.lab.queue import Gate, Job, Processes, run_queue
@@ -14,7 +14,7 @@ QUEUE = [dict(experiment='fig7', cells=['baseline', 'AFC'], **TINY)]
 # as many threads as each of two runs of the queue has: sums come out the same
 ENV['OMP_NUM_THREADS'] = str(max(1, (os.cpu_count() or 1)//2))
 
-def lab(*args): return subprocess.run([LAB, *map(str, args)], capture_output=True, text=True, env=ENV)
+def lab(*args): return forked.run(LAB, *args, env=ENV)
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
