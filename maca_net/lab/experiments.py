@@ -138,6 +138,11 @@ for _name,_about,_cells in (
     ('sizes', 'What a larger image gives recommended, what it costs, and what the batch norm on its logits adds',
         _sizes()),
     ('headline', 'MACA-Net against the baseline, and nothing else', {'baseline': _BASELINE, 'MACA-Net': _MACA}),
+    ('primary', 'The comparisons that are declared before the runs: MACA-Net, its parts and what we recommend', {
+        'baseline': _BASELINE, 'MACA-Net': _MACA, 'baseline, batch norm': dict(_BASELINE, **_BATCH_NORM),
+        'MACA-Net, batch norm': dict(_MACA, **_BATCH_NORM), 'AFC': dict(_BASELINE, afc_weight=1.),
+        'heads alone': _HEADS, 'MACA-Net without MI': dict(_MACA, mi_weight=0.),
+        'recommended': dict(method='recommended')}),
     ('table2', 'Table 2, as far as its methods are here: the baseline, DAN, MACA-Net, and what we recommend', {
         'baseline': _BASELINE, 'DAN': dict(method='dan'), 'MACA-Net': _MACA,
         'recommended': dict(method='recommended')}),
