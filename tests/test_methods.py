@@ -3,6 +3,7 @@ import pytest, torch
 from torch import nn
 from fastai.callback.core import Callback
 from maca_net.core import read_json
+from maca_net.data.faces import fingerprint, flip_labels
 from maca_net.datasets.synth import read_synth
 from maca_net.lab.experiments import canonical, run_key
 from maca_net.models.backbones import BACKBONES, Backbone
@@ -63,3 +64,13 @@ def test_a_store_names_a_run_by_its_readings(method):
 def test_readings_of_another_method_are_named():
     for bad in (dict(readings='fusion=mean'), dict(n_heads=2)):
         with pytest.raises(ValueError, match='readings are beta'): RunConfig(method='scn', **bad)
+
+def test_noise_makes_training_labels_wrong_and_no_others(faces, tmp_path):
+    class See(Callback):
+        def before_fit(self): self.learn.seen = self.dls.train.targets().tolist(),self.dls.valid.targets().tolist()
+    see,cfg = See(),config('baseline', noise=.5, seed=3, epochs=1)
+    res = train_run(cfg, tmp_path/'run', faces, figures=False, cbs=see)
+    noisy = flip_labels(faces, .5, 3)
+    def numbers(f, split): return f.only(split).df.label.map(f.vocab.index).tolist()
+    assert see.learn.seen==(numbers(noisy, 'train'), numbers(faces, 'valid'))
+    assert res['images']==fingerprint(faces)
