@@ -111,7 +111,7 @@ def test_the_gate_waits_between_epochs(tmp_path):
 def test_the_plan_needs_no_gpu(data):
     r = lab('gpu', data/'none', '--pack', data/'f.pack', '--minutes', 13, '--dry-run')
     assert r.returncode==0, r.stderr
-    assert 'runs are to do; in 13 minutes' in r.stdout and 'table1 at paper: AFC + MHCA, seed 0' in r.stdout
+    assert 'runs are to do; in 13 minutes' in r.stdout and 'headline at paper: MACA-Net, seed 0' in r.stdout
 
 @pytest.mark.parametrize('args,says', [
     (['gpu', 's', '--minutes', '5', '--pack', 'nowhere.pack'], 'there is no such file'),
