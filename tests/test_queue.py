@@ -1,5 +1,5 @@
 "The GPU queue with processes of its own: two tiny runs on a CPU, packed, trained, brought home and merged."
-import os, sys, time
+import json, os, sys, time
 from pathlib import Path
 import forked, numpy as np, pytest
 from PIL import Image
@@ -109,9 +109,10 @@ def test_the_gate_waits_between_epochs(tmp_path):
     with pytest.raises(SystemExit, match='the time is up'): late.before_epoch()
 
 def test_the_plan_needs_no_gpu(data):
-    r = lab('gpu', data/'none', '--pack', data/'f.pack', '--minutes', 13, '--dry-run')
+    (data/'q.json').write_text(json.dumps([dict(experiment='headline', scale='cpu')]))
+    r = lab('gpu', data/'none', '--pack', data/'f.pack', '--minutes', 13, '--dry-run', '--queue', data/'q.json')
     assert r.returncode==0, r.stderr
-    assert 'runs are to do; in 13 minutes' in r.stdout and 'headline at paper: MACA-Net, seed 0' in r.stdout
+    assert 'runs are to do; in 13 minutes' in r.stdout and 'headline at cpu: MACA-Net, seed 0' in r.stdout
 
 @pytest.mark.parametrize('args,says', [
     (['gpu', 's', '--minutes', '5', '--pack', 'nowhere.pack'], 'there is no such file'),
