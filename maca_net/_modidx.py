@@ -1048,6 +1048,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.lab.tables._not_run': ('lab.tables.html#_not_run', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._num': ('lab.tables.html#_num', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._pct': ('lab.tables.html#_pct', 'maca_net/lab/tables.py'),
+                                     'maca_net.lab.tables._rows_of': ('lab.tables.html#_rows_of', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._run_by_run': ('lab.tables.html#_run_by_run', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._scores_of': ('lab.tables.html#_scores_of', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._spread_note': ('lab.tables.html#_spread_note', 'maca_net/lab/tables.py'),

@@ -78,21 +78,24 @@ def plot_forest(
 # %% ../../nbs/64_lab.plots.ipynb #p1000006
 def plot_learning_curves(
     panels:dict, # Title -> side -> runs, each a pair of arrays: images seen, accuracy in 0..1 (as `learning_curves`)
-    least:float=.5, # Accuracies below are not shown
+    sides=None, # The sides in the order of their colours, the first in black; None: as they come
+    least:float=.6, # Accuracies below are not shown
 ):
     "Accuracy against images seen, a panel a scale: the mean of a side's runs, and each run as a thin line"
-    sides = list(dict.fromkeys(s for p in panels.values() for s in p))
+    sides = list(sides or dict.fromkeys(s for p in panels.values() for s in p))
+    colours = dict(zip(sides, ['k', *(f'C{k%10}' for k in range(len(sides)))]))
     rows = -(-len(panels)//2)
     fig,axs = plt.subplots(rows, min(2, len(panels)), figsize=(10.5, .8+3.1*rows), layout='constrained', squeeze=False)
     for ax,(title,panel) in zip(axs.flat, panels.items()):
-        for side,runs in panel.items():
-            colour,n = f'C{sides.index(side)%10}',min(len(acc) for _,acc in runs)
+        for side in [o for o in sides if o in panel]:
+            runs,colour = panel[side],colours[side]
+            n = min(len(acc) for _,acc in runs)
             for x,acc in runs if len(runs)>1 else (): ax.plot(x, 100*acc, lw=.6, alpha=.5, color=colour)
             ax.plot(runs[0][0][:n], 100*np.mean([acc[:n] for _,acc in runs], axis=0), lw=1.8, color=colour, label=side)
         top = max(a.max() for runs in panel.values() for _,a in runs)
         ax.set(title=drawn_name(title), xlabel='images seen', ylabel='accuracy, all validation images, %',
             ylim=(100*min(least, .8*top), 100*top+2))
-        ax.xaxis.set_major_formatter(lambda v, _: f'{v/1e6:.1f} M' if v>=1e5 else f'{v:.0f}')
+        ax.xaxis.set_major_formatter(lambda v, _: f'{v/1e6:g} M' if v>=1e4 else f'{v:g}')
         ax.title.set_fontsize(9)
         ax.grid(alpha=.3)
     for ax in axs.flat[len(panels):]: ax.axis('off')

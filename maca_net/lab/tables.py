@@ -44,6 +44,11 @@ def paper_number(
 OUTCOMES = dict(accuracy_deduplicated='not in train', accuracy='all images', macro_accuracy='macro')
 _NOT_RECIPE = ('seed', 'path', 'device', 'pixel_baseline', 'blind')
 
+@lru_cache(maxsize=4)
+def _rows_of(store_path, stamp):
+    "The rows of a store, read again when a file came to it"
+    return Store(store_path).rows()
+
 def _words(t, defaults):
     "A text for each row of a frame: some of its columns, with a default where a row is of before the option"
     cols = {k: t[k] if k in t else pd.Series(v, t.index) for k,v in defaults.items()}
@@ -57,7 +62,8 @@ class RunPool:
         store, # A `Store`
         split:str='valid', # Images that are compared: 'valid' or 'test'
     ):
-        self.store,self.split,t = store,split,store.rows()
+        stamp = tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in (store.path/'rows', store.path/'blind'))
+        self.store,self.split,t = store,split,_rows_of(store.path, stamp).copy()
         for k in ('accuracy', 'accuracy_deduplicated', 'macro_accuracy'): t[k] = t[k].astype(float) if k in t else np.nan
         t.loc[t.error.notna(), 'accuracy'] = np.nan
         t['accuracy_deduplicated'] = t.accuracy_deduplicated.fillna(t.accuracy)
@@ -283,7 +289,7 @@ def points_text(
     "A difference with its interval in points, or why there is none"
     r = r if isinstance(r, dict) else r._asdict()
     if r['why']: return r['why']
-    if np.isnan(r['lo']): return f'{_pct(r["difference"], "+")} (no interval: no recipe was run twice at this scale)'
+    if np.isnan(r['lo']): return f'{_pct(r["difference"], "+")} (no interval)'
     return f'{_pct(r["difference"], "+")} [{_pct(r["lo"], "+")}, {_pct(r["hi"], "+")}]'
 
 # %% ../../nbs/65_lab.tables.ipynb #1a4bae71
@@ -376,6 +382,8 @@ def _spread_note(t):
     spread = sorted({(f'{100*sd:.2f}', int(df)) for sd,df in zip(known.run_sd, known.run_df)})
     parts = [' or '.join(f'A run has a standard deviation of {sd} points ({df} degrees of freedom)' if not i else
         f'{sd} ({df})' for i,(sd,df) in enumerate(spread)) + '.']*bool(spread)
+    if (t.lo.isna() & t.difference.notna()).any():
+        parts.append('No interval: at this scale no recipe was run twice.')
     if none: parts.append(f'{none} of {len(t)} comparisons have no runs yet.')
     return ' '.join(parts)
 
@@ -527,8 +535,8 @@ def learning_curves(
     runs,out = StudyRows(store, experiment, base, seeds),{}
     for label in runs.experiment.cells:
         for k in runs.of(label).values():
-            h = (runs.rows[k].get('history') if runs.finished(k) else None) or {}
-            acc = np.array(h.get('accuracy') or [], dtype=float)
+            h = runs.rows[k].get('history') if runs.finished(k) else None      # early rows lack it
+            acc = np.array((h.get('accuracy') if isinstance(h, dict) else None) or [], dtype=float)
             if len(acc): out.setdefault(label, []).append(((np.arange(len(acc))+1)*train_images(runs.base), acc))
     return out
 
