@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PAPER', 'OUTCOMES', 'paper_number', 'RunPool', 'StudyRows', 'reference_run', 'hardware_of', 'cautions', 'mean_costs',
            'compare_runs', 'results_table', 'points_text', 'show_table', 'display_table', 'show_costs',
-           'cell_differences', 'show_differences', 'read_primary', 'primary_base', 'primary_table', 'primary_scales',
-           'asked', 'run_figures', 'show_figures', 'class_counts', 'learning_curves', 'train_images']
+           'cell_differences', 'show_differences', 'read_primary', 'primary_base', 'undeclared', 'primary_table',
+           'primary_scales', 'asked', 'run_figures', 'show_figures', 'class_counts', 'learning_curves', 'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
 import re, warnings
@@ -424,6 +424,23 @@ def primary_base(
     "The declared scale"
     return scale_config(d['scale'], data=d['data'], path='', **d['options'])
 
+# %% ../../nbs/65_lab.tables.ipynb #u3000017
+_QUESTIONS = {
+    ('MACA-Net', 'baseline'): 'Does MACA-Net as a whole help?',
+    ('MACA-Net, batch norm', 'baseline, batch norm'): 'Does MACA-Net help where both classifiers normalise their '
+        'logits, a layer that the paper does not describe?',
+    ('AFC', 'baseline'): 'Does AFC help without heads?',
+    ('heads alone', 'baseline'): 'Do four cross-attention heads help without AFC and MI?',
+    ('MACA-Net', 'MACA-Net without MI'): 'Does MI add anything to heads and AFC?',
+    ('recommended', 'baseline'): 'Is the recipe that we recommend worth using?'}
+
+def undeclared()->dict: # As from `read_primary`
+    "The six comparisons for a store that declares none: no rate is chosen, so nothing is tested"
+    return dict(experiment='primary', declared='never', data='ferplus', scale='cpu', options={}, seeds=[0, 1, 2],
+        outcome='accuracy_deduplicated', rates=dict.fromkeys(EXPERIMENTS['primary'].cells), level=.05,
+        correction='holm', tuning=dict(grid=[.01, .02, .05, .1], seed=100, rule=''),
+        comparisons=[dict(cell=a, against=b, learned=text) for (a,b),text in _QUESTIONS.items()])
+
 # %% ../../nbs/65_lab.tables.ipynb #u3000014
 def primary_table(
     store, # A `Store`
@@ -461,7 +478,7 @@ def primary_scales(
         o = found.setdefault(keys, dict(base=s['base'], seeds=set()))
         o['seeds'] |= set(s['seeds'])
     out = [(sum(run_key(c) in rows for _,c in plan(exp, o['base'], sorted(o['seeds']))), o)
-        for keys,o in found.items() if keys!=own]
+        for keys,o in found.items() if keys!=own or d['declared']=='never']
     return [dict(o, seeds=sorted(o['seeds'])) for n,o in sorted(out, key=lambda x: -x[0]) if n]
 
 # %% ../../nbs/65_lab.tables.ipynb #ef79c1fc
