@@ -36,12 +36,12 @@ def plot_cells(
     ref = t[t.is_reference & t.done.gt(0) & t.learned]
     t,attrs = t[(t.done>0) | (t.failed>0)],t.attrs
     if axs is None: axs = plt.subplots(1, 2, figsize=(11, 1.7+.3*len(t)), sharey=True, layout='constrained')[1]
-    for ax,name,text in zip(axs, ('accuracy', 'macro'), ('accuracy without images of train', 'macro accuracy')):
+    for ax,name,text in zip(axs, ('accuracy', 'macro'), ('accuracy, faces not in train', 'macro accuracy')):
         best = np.nanmax([v for vs in t[f'{name}_runs'] for v in vs] or [0])
         for y,r in enumerate(t.itertuples()): _draw_cell(ax, y, r, name, 100*best-far)
         if len(ref): ax.axvline(100*ref[name].iloc[0], ls='--', lw=1, color='gray', label=drawn_name(ref.index[0]))
         ax.set(yticks=np.arange(len(t)), yticklabels=[drawn_name(l) for l in t.index], ylim=(len(t)-.4, -.8))
-        ax.set_xlabel(f'validation {text}, %')
+        ax.set_xlabel(f'{text}, %')
         ax.margins(x=.08)
     axs[0].figure.suptitle(drawn_name(f"{attrs['title']}\n{attrs['scale']}"), fontsize=9, wrap=True)
     axs[-1].plot([], [], 'o', color='#1f77b4', label='mean ± sd over n runs')
