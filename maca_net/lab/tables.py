@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PAPER', 'OUTCOMES', 'paper_number', 'RunPool', 'StudyRows', 'reference_run', 'hardware_of', 'cautions', 'mean_costs',
            'compare_runs', 'results_table', 'points_text', 'show_table', 'display_table', 'show_costs',
-           'cell_differences', 'show_differences', 'read_primary', 'primary_base', 'undeclared', 'primary_table',
-           'primary_scales', 'asked', 'run_figures', 'show_figures', 'class_counts', 'learning_curves', 'train_images']
+           'cell_differences', 'show_differences', 'read_primary', 'primary_base', 'undeclared', 'declared_rates',
+           'primary_table', 'primary_scales', 'asked', 'run_figures', 'show_figures', 'class_counts', 'learning_curves',
+           'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
 import re, warnings
@@ -23,6 +24,7 @@ from ..data.faces import *
 from ..runs.config import *
 from .experiments import *
 from .store import *
+from .runner import *
 from .statistics import *
 
 # %% ../../nbs/65_lab.tables.ipynb #d8444d9e
@@ -67,6 +69,7 @@ class RunPool:
         for k in ('accuracy', 'accuracy_deduplicated', 'macro_accuracy'): t[k] = t[k].astype(float) if k in t else np.nan
         t.loc[t.error.notna(), 'accuracy'] = np.nan
         t['accuracy_deduplicated'] = t.accuracy_deduplicated.fillna(t.accuracy)
+        if 'seed' not in t: t['seed'] = -1
         t['scale_id'] = _words(t, dict(data='', rule='', scale=''))
         t['recipe'] = _words(t, {f.name: f.default for f in fields(RunConfig) if f.name not in _NOT_RECIPE})
         learned = {k: ~did_not_learn(g) for k,g in t.groupby('scale_id').accuracy}
@@ -108,8 +111,8 @@ def scores(self:RunPool, outcome)->pd.Series: # Index: keys
 def spread(self:RunPool, key, outcome='accuracy_deduplicated', answers=False)->RunSpread:
     "How much runs scatter at the scale of the run `key`; with `answers` also their noise on single images"
     t = self.table.assign(score=self.scores(outcome))
-    t = t[t.scale_id==t.scale_id[key]]
-    broken = set(self.table.recipe[~self.table.learned])
+    t = t[(t.scale_id==t.scale_id[key]) & (t.seed!=TUNING_SEED)]            # the best of several trials was chosen
+    broken = set(t.recipe[~t.learned])
     groups = [g[g.score.notna()] for r,g in t.groupby('recipe') if r not in broken]
     groups = [g for g in groups if len(g)>1]
     sd,df = pooled_sd([g.score for g in groups])
@@ -201,11 +204,12 @@ def compare_runs(
     hits,target = joined_runs(ra+rb, outcome=='accuracy_deduplicated')
     if lacking := max(map(len, ra+rb)) - len(joined_runs(ra+rb)[1]):
         warnings.warn(f'{lacking} images are not in all runs, and left out: were the runs made on other data?')
-    # the scale of each side; a side of one run needs the noise of single answers
-    spreads = [pool.spread(s[0], outcome, answers=len(r)<2) for s,r in zip(sides, (ra, rb))]
-    one_scale = len({pool.rows[s[0]]['scale_id'] for s in sides})==1
-    c = compare_recipes(hits[:len(ra)], hits[len(ra):], spreads[0], None if one_scale and spreads[0]==spreads[1]
-        else spreads[1], target if outcome=='macro_accuracy' else None)
+    # one pool for sides of one scale; a side of one run needs the noise of single answers
+    one_scale = len({pool.rows[o[0]]['scale_id'] for o in sides})==1
+    spreads = [pool.spread(o[0], outcome, answers=len(r)<2 or one_scale and min(len(ra), len(rb))<2)
+        for o,r in zip(sides, (ra, rb))]
+    c = compare_recipes(hits[:len(ra)], hits[len(ra):], spreads[0], None if one_scale else spreads[1],
+        target if outcome=='macro_accuracy' else None)
     return dict(out, why='', images=hits.shape[1], run_sd=spreads[0].sd, run_df=spreads[0].df, **c)
 
 # %% ../../nbs/65_lab.tables.ipynb #t0000014
@@ -413,7 +417,8 @@ def read_primary(
     if len(set(asked_for))<len(asked_for): raise wrong('comparisons: one of them stands there twice')
     if odd := set(d['rates'])^{o for p in asked_for for o in p}:
         raise wrong(f'rates: names of compared cells, each once; not {", ".join(sorted(odd))}')
-    if d['tuning']['seed'] in d['seeds']: raise wrong('tuning.seed: the seed of the tuning is not one of those reported')
+    if d['tuning']['seed']!=TUNING_SEED: raise wrong(f'tuning.seed: trials are run on seed {TUNING_SEED}')
+    if TUNING_SEED in d['seeds']: raise wrong('seeds: the seed of the trials is not reported')
     try: primary_base(d)
     except (TypeError, ValueError) as e: raise wrong(f'options: {first_line(e)}') from None
     return d
@@ -438,10 +443,21 @@ def undeclared()->dict: # As from `read_primary`
     "The six comparisons for a store that declares none: no rate is chosen, so nothing is tested"
     return dict(experiment='primary', declared='never', data='ferplus', scale='cpu', options={}, seeds=[0, 1, 2],
         outcome='accuracy_deduplicated', rates=dict.fromkeys(EXPERIMENTS['primary'].cells), level=.05,
-        correction='holm', tuning=dict(grid=[.01, .02, .05, .1], seed=100, rule=''),
+        correction='holm', tuning=dict(grid=list(RATES), seed=TUNING_SEED, rule=''),
         comparisons=[dict(cell=a, against=b, learned=text) for (a,b),text in _QUESTIONS.items()])
 
 # %% ../../nbs/65_lab.tables.ipynb #u3000014
+def declared_rates(
+    store, # A `Store`
+    d:dict, # From `read_primary`
+)->dict: # Cell -> rate, of the cells whose rate is known
+    "The rates of the declared cells: those of the file, and those that the trials in the store give"
+    exp,out = get_experiment(d['experiment']),{}
+    for k,rate in d['rates'].items():
+        found = rate or rate_trials(pick_cells(exp, [k]), store, primary_base(d), tuple(d['tuning']['grid']))
+        if not isinstance(found, Experiment): out[k] = rate or found[k]
+    return out
+
 def primary_table(
     store, # A `Store`
     d:dict, # From `read_primary`
@@ -451,9 +467,8 @@ def primary_table(
     "The declared comparisons, with Holm's p at the declared scale. `attrs`: scale, declared, untuned cells"
     exp,untuned = get_experiment(d['experiment']),[]
     if at_declared := base is None:
-        base,seeds,untuned = primary_base(d),d['seeds'],[k for k,v in d['rates'].items() if v is None]
-        rated = {k: dict(o, lr=d['rates'][k]) if d['rates'].get(k) else o for k,o in exp.cells.items()}
-        exp = Experiment(exp.name, exp.about, rated)
+        base,seeds,rates = primary_base(d),d['seeds'],declared_rates(store, d)
+        untuned,exp = [k for k in d['rates'] if k not in rates],with_rates(exp, rates)
     pairs = [(c['cell'], c['against']) for c in d['comparisons']]
     t = cell_differences(store, exp, base, seeds, pairs, d['outcome'])
     for r,pair in zip(t.index, pairs):
