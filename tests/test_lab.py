@@ -1,8 +1,9 @@
 "The lab from outside: stopped or killed and gone on with, reports on a store with some runs missing."
 import os, re, signal, subprocess, sys, time
+from dataclasses import asdict
 from pathlib import Path
 import forked, numpy as np, pytest
-from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config
+from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config, scale_name
 
 LAB = Path(sys.executable).parent/'maca_lab'
 ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
@@ -26,7 +27,10 @@ def fill(store, name, seeds, leave_out=(), n=400, acc=.8, blind=(), **scale):
         p = dict(names=np.array([f'{o}.png' for o in range(n)]), target=y, probs=np.eye(4)[np.where(hit, y, (y+1)%4)],
             seen=np.arange(n)<40, tsne=rng.normal(size=(n,2))+3*np.eye(4)[y][:,:2])
         c = dict(silhouette=.1, knn_accuracy=.8, intra=1.+.1*(label=='AFC')+.01*i, inter=2., intra_inter=.5)
-        store.add(k, dict(key=k, finished=f'{i:04}', error=None, labels=labels, n=n, accuracy=float(hit.mean()),
+        confusion = [[int((hit & (y==j)).sum()) if j==m else int((~hit & (y==j)).sum())*(m==(j+1)%4) for m in range(4)]
+            for j in range(4)]
+        store.add(k, dict(asdict(cfg), key=k, finished=f'{i:04}', error=None, labels=labels, n=n, scale=scale_name(cfg),
+            accuracy=float(hit.mean()), confusion=confusion, history=dict(accuracy=[.5, float(hit.mean())]),
             accuracy_deduplicated=float(hit[40:].mean()), macro_accuracy=float(hit.mean()),
             last_accuracy=float(hit.mean()), hours=.3, clusters=c), p,
             dict(names=p['names'], probs=p['probs'].astype(np.float16)) if label in blind else None)
@@ -38,22 +42,30 @@ def test_report(tmp_path):
     r = lab('report', tmp_path/'s')
     assert r.returncode==0, r.stderr
     html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
-    assert set(html)=={f'paper.{n}.html' 
-        for n in ('table1', 'fig4_5_6', 'fig7', 'people', 'readings', 'recommended')}
+    names = [f'paper.{n}' for n in ('table1', 'fig4_5_6', 'fig7', 'people', 'readings', 'recommended', 'summary')]
+    assert set(html)=={'index.html', *(f'{n}.html' for n in names)}
+    assert html['index.html'].index('paper.summary.html')<html['index.html'].index('paper.table1.html')
     rows = Store(tmp_path/'s').rows()
     planned = plan(EXPERIMENTS['table1'], scale_config(data='ferplus', path=''), 2)
-    acc = 100*rows[rows.key.isin([run_key(c) for l,c in planned if l=='AFC'])].accuracy
-    assert f'{acc.mean():.2f} ± {acc.std():.2f}' in html['paper.table1.html']
-    table1 = html['paper.table1.html']
+    acc = 100*rows[rows.key.isin([run_key(c) for l,c in planned if l=='AFC'])].accuracy_deduplicated
+    text = f'{acc.mean():.2f} ± {acc.std():.2f}'
+    table1,summary = html['paper.table1.html'],html['paper.summary.html']
+    assert text in table1 and text in summary
+    for f,written in (('csv', text), ('tex', text.replace('±', r'$\pm$'))):       # next to the report, table by table
+        tables = [o.read_text() for o in (tmp_path/'s'/'report').glob(f'paper.table1.*.{f}')]
+        assert len(tables)>3 and any(written in t for t in tables)
     assert '2 of 2' in table1
-    assert re.search(r'<th>MHCA</th>\s*<td>0 of 2</td>\s*<td>missing</td>', table1)
+    assert '<th>MHCA</th>\n      <td>0 of 2' not in table1 and '1 of 6 cells has no run yet' in table1
     assert 'resnet18, 64 px, 12 epochs' in table1
     assert '84.51' in table1
     for part in ('<th>test (blind) %</th>', '<td>sealed</td>', '<td>-</td>'): assert part in table1
     assert 'from scratch' in table1
-    assert '<td>0 of 2</td>' in html['paper.fig4_5_6.html']
-    for n in ('table1', 'fig4_5_6', 'recommended'):                          # whatever MPLBACKEND says
+    for part in ('declares no comparisons', 'exploratory: ResNet-18, 64 px, 12 epochs', '2 runs against 2'):
+        assert part in summary, part
+    assert 'declared test' not in summary
+    for n in ('table1', 'recommended', 'summary'):                           # whatever MPLBACKEND says
         assert 'src="data:image/png;base64' in html[f'paper.{n}.html']
+    for h in html.values(): assert '<td>missing</td>' not in h
 
 def test_blind(tmp_path):
     "Labels that come later score every run that has answers; what does not fit is one line, and nothing is written"
