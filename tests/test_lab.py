@@ -1,7 +1,7 @@
 "The lab from outside: stopped or killed and gone on with, reports on a store with some runs missing."
 import os, re, signal, subprocess, sys, time
 from pathlib import Path
-import numpy as np, pytest
+import forked, numpy as np, pytest
 from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config
 
 LAB = Path(sys.executable).parent/'maca_lab'
@@ -10,7 +10,7 @@ ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
 # a shell's background jobs ignore Ctrl-C, and so would what they start
 def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-def lab(*args): return subprocess.run([LAB, *map(str, args)], capture_output=True, text=True, env=ENV)
+def lab(*args): return forked.run(LAB, *args, env=ENV)
 
 def fill(store, name, seeds, leave_out=(), n=400, acc=.8, blind=(), **scale):
     "A store as after the runs of an experiment, predictions drawn; the cells of `blind` have answers for blind faces"

@@ -1,7 +1,7 @@
 "What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
 import importlib, json, os, shutil, subprocess, sys, time, zipfile
 from pathlib import Path
-import pandas as pd, pytest
+import forked, pandas as pd, pytest
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -10,7 +10,7 @@ QUICK = ('--data synth --n-faces 96 --arch resnet18 --size 48 --last-stride 1 --
          '--device cpu').split()
 
 def run(*args, ok=True, cwd=None):
-    r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=cwd, env=ENV)
+    r = forked.run(*args, cwd=cwd, env=ENV)
     if ok: assert r.returncode==0, r.stdout + r.stderr
     return r
 

@@ -1,7 +1,7 @@
 "The four walks of CONTRIBUTING.md, from outside of the package to the end: the code of that page is what runs here."
-import json, os, re, subprocess, sys
+import json, os, re, sys
 from pathlib import Path
-import pandas as pd, pytest
+import forked, pandas as pd, pytest
 from PIL import Image
 from maca_net.data.draw import draw_scene, synth_faces
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 def run(folder, *args):
     path = os.pathsep.join([str(folder), os.environ.get('PYTHONPATH', '')])
     env = {**os.environ, 'MPLBACKEND': 'Agg', 'MACA_PLUGINS': PLUGINS, 'PYTHONPATH': path}
-    r = subprocess.run(list(map(str, args)), capture_output=True, text=True, cwd=folder, env=env)
+    r = forked.run(*args, cwd=folder, env=env)
     assert r.returncode==0, r.stdout + r.stderr
     return r
 

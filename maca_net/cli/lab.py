@@ -99,6 +99,9 @@ def _run_options(run):
     add('experiments', nargs='+', metavar='EXPERIMENT', help='of the list below')
     add('--store', metavar='DIR', help='where results are kept (default: results/DATA; a folder of yours by its name)')
     add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)')
+    add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
+    add('--tune', action='store_true', help=f'first choose the rate of each cell, from {", ".join(map(str, RATES))}, '
+        f'on seed {TUNING_SEED}, which is not reported; what was tried is kept as the study EXPERIMENT_rates')
     add('--seeds', default='3', metavar='N', help='seeds 0 to N-1, or a list such as 3-5 or 0,7 (default: 3)')
     add('--workers', type=int, metavar='N',
         help='runs at a time (default: one, or one for each --gpu); on a CPU they share its cores, which gains little')
@@ -130,6 +133,8 @@ def lab_parser():
     test = add('test', 'score what is done on the test images, once; for when all is chosen')
     test.add_argument('--path', metavar='DIR',
         help='folder of the data, with their test images (default: where each run had them)')
+    test.add_argument('--experiment', metavar='NAME', help='score only the runs of this experiment (default: all runs)')
+    test.add_argument('--cells', nargs='+', metavar='LABEL', help='and only these of its cells')
     test.add_argument('--device', metavar='DEVICE',
         help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
     blind = add('score-blind', 'score the answers for blind faces, for whoever has their labels')
@@ -149,9 +154,12 @@ def study_from_options(
     experiment, # Name of an experiment
     scale, # Name of a scale
     opts:dict, # Options of the command line
+    cells=None, # Labels of some of its cells
 )->tuple: # (experiment, base)
-    "What `maca_lab run` is asked for. Raises `ValueError` for an option that the cells set themselves"
+    """What `maca_lab run` is asked for. Raises `ValueError` for a cell that there is not, and for an option that the
+    cells set themselves"""
     exp = get_experiment(experiment)
+    pick_cells(exp, cells)
     if both := sorted(set(opts) & {k for c in exp.cells.values() for k in c}):
         names = ', '.join('--' + k.replace('_', '-') for k in both)
         raise ValueError(f'{exp.name} sets {names} itself, run by run: leave it out')
@@ -170,26 +178,29 @@ def parse_seeds(
     return seeds
 
 # %% ../../nbs/87_cli.lab.ipynb #c15216fc
-def _check_workers(workers, gpu, cluster):
+def _check_workers(workers, gpu, cluster, here=False):
     "Raises `ValueError` for options that do not fit together"
     if workers is not None and workers<1: raise ValueError(f'--workers is at least 1, not {workers}')
     if gpu and not all(g.strip().isdigit() for g in gpu.split(',')):
         raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
+    if cluster and here: raise ValueError('--cells and --tune are for this machine: leave --cluster out')
     if cluster and gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')
 
 # %% ../../nbs/87_cli.lab.ipynb #3facc6f1
-def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, **opts):
-    studies,seeds = [study_from_options(e, scale, opts) for e in dict.fromkeys(experiments)],parse_seeds(seeds)
-    _check_workers(workers, gpu, cluster)
+def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, cells, tune, **opts):
+    studies,seeds = [study_from_options(e, scale, opts, cells) for e in dict.fromkeys(experiments)],parse_seeds(seeds)
+    _check_workers(workers, gpu, cluster, cells or tune)
+    if tune and 'lr' in opts: raise ValueError('--tune chooses the rate: leave --lr out')
     from maca_net.lab.store import Store
     from maca_net.lab.report import study_text
     base,left = studies[0][1],0
     store = Store(store or f'results/{data_name(base.data, base.path)}')
     stop_on_term()                                          # a kill stops the runs; the same command goes on with them
     for exp,base in studies:
+        if tune: exp = _tuned(exp, store, base, workers, gpu, retry)
         print(study_text(store, exp, base, seeds), flush=True)
         if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
-        else: table = _run_here(exp, store, base, seeds, workers, gpu, retry)
+        else: table = _run_here(exp, store, base, seeds, cells, **_machine(workers, gpu, retry))
         if table is None: continue                          # the jobs wait for Slurm
         left += int((~table.state.isin(['done', 'failed'])).sum())
         print(study_text(store, exp, base, seeds), flush=True)
@@ -201,11 +212,21 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
         sys.exit(f'maca_lab: {n} no result yet, for the reasons above{logs}; the same command goes on')
 
 # %% ../../nbs/87_cli.lab.ipynb #l0000005
-def _run_here(exp, store, base, seeds, workers, gpu, retry):
-    from maca_net.lab.runner import run_experiment
+def _machine(workers, gpu, retry):
+    "Options of `run_experiment` on this machine"
     gpus = [f'cuda:{int(g)}' for g in gpu.split(',')] if gpu else None
-    return run_experiment(exp, store.path, base, seeds, workers or len(gpus or [0]), gpus, retry,
-        say=lambda s: print(s, flush=True))
+    return dict(workers=workers or len(gpus or [0]), devices=gpus, retry=retry, say=lambda s: print(s, flush=True))
+
+def _tuned(exp, store, base, workers, gpu, retry):
+    "The experiment with the rate of each cell, which it tells"
+    from maca_net.lab.runner import tune_rates
+    exp = tune_rates(exp, store.path, base, **_machine(workers, gpu, retry))
+    print('\n'.join(f'{l}: lr {o["lr"]:g}' for l,o in exp.cells.items() if 'lr' in o), flush=True)
+    return exp
+
+def _run_here(exp, store, base, seeds, cells, **machine):
+    from maca_net.lab.runner import run_experiment
+    return run_experiment(exp, store.path, base, seeds, cells=cells, **machine)
 
 def _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry):
     "Where the runs stand when the jobs have ended; None for Slurm, whose jobs nobody waits for"
@@ -237,12 +258,25 @@ def _report(store, out, notebooks):
     print('\n'.join(map(str, make_report(store, out, notebooks))))
 
 # %% ../../nbs/87_cli.lab.ipynb #l0000006
-def _test(store, path, device):
+def _keys_of(store, experiment, cells):
+    "Keys of the finished runs of a store; of an experiment, or of some of its cells, where these are named"
+    rows = store.rows()
+    keys = list(rows[rows.error.isna()].key)
+    if not keys:
+        raise ValueError(f'{store.path} has no finished run: start with maca_lab run EXPERIMENT --store {store.path}')
+    if not experiment:
+        if cells: raise ValueError('--cells are cells of an experiment: name it with --experiment')
+        return keys
+    studies = [s for s in store.studies() if s['experiment'].name==experiment]
+    names = sorted({s['experiment'].name for s in store.studies()})
+    if not studies: raise ValueError(f'{store.path} was not asked for {experiment!r}, but for {", ".join(names)}')
+    wanted = {run_key(c) for s in studies for _,c in plan(pick_cells(s['experiment'], cells), s['base'], s['seeds'])}
+    return [k for k in keys if k in wanted]
+
+def _test(store, path, device, experiment, cells):
     from maca_net.lab.store import Store
     s = Store(store)
-    rows = s.rows()
-    keys = list(rows[rows.error.isna()].key)
-    if not keys: raise ValueError(f'{store} has no finished run: start with maca_lab run EXPERIMENT --store {store}')
+    keys = _keys_of(s, experiment, cells)
     stop_on_term()
     tested = set(s.tested().key)
     here = [k for k in keys if k not in tested and s.has_weights(k)]

@@ -6,7 +6,8 @@
 __all__ = ['PUBLISHED', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage', 'WrongSize', 'DuplicateName',
            'DuplicatePixels', 'SeveralLabels', 'CountDiffers', 'NoLabel', 'NotAFace', 'ClassesNamed', 'SkippedFile',
            'text_encoding', 'open_text', 'read_table', 'check_file_names', 'Faces', 'visible_files', 'pixel_hash',
-           'mark_seen', 'load_pixels', 'audit', 'stratified_split', 'fingerprint', 'counts_table', 'DatasetSpec']
+           'mark_seen', 'load_pixels', 'audit', 'stratified_split', 'flip_labels', 'fingerprint', 'counts_table',
+           'DatasetSpec']
 
 # %% ../../nbs/06_data.faces.ipynb #c57c34ae
 import codecs, hashlib, warnings
@@ -313,6 +314,26 @@ def stratified_split(
         i = np.flatnonzero(labels==c)
         out[i[np.argsort(key[i], kind='stable')[:round(len(i)*pct)]]] = True
     return out
+
+# %% ../../nbs/06_data.faces.ipynb #f11b0002
+def flip_labels(
+    faces:Faces, # With training faces
+    share:float, # Of the training faces that get a wrong label, 0..1
+    seed:int=0, # Of which they are, and of their labels
+)->Faces: # With the true labels in the column `clean`
+    """Faces with a share of wrong labels in train; other splits keep theirs. The votes for the true and for the wrong
+    class change places. Raises `ValueError` for a wrong share"""
+    if not 0<=share<=1: raise ValueError(f'share is a share in 0..1, not {share}')
+    rng,df = np.random.default_rng(seed),faces.df.assign(clean=faces.df.label)
+    train = np.flatnonzero(df.split=='train')
+    flipped = rng.choice(train, round(share*len(train)), replace=False)
+    number = df.label.map(faces.vocab.index).to_numpy()
+    steps = rng.integers(1, len(faces.vocab), len(flipped))                # never a whole round: another class
+    true,wrong = number[flipped],(number[flipped]+steps)%len(faces.vocab)
+    df.loc[df.index[flipped], 'label'] = [faces.vocab[i] for i in wrong]
+    votes = None if faces.votes is None else faces.votes.copy()
+    if votes is not None: votes[flipped,true],votes[flipped,wrong] = faces.votes[flipped,wrong],faces.votes[flipped,true]
+    return replace(faces, df=df, votes=votes, info=dict(faces.info, flipped=share))
 
 # %% ../../nbs/06_data.faces.ipynb #9c19f6c7
 def fingerprint(faces:Faces)->str:

@@ -33,25 +33,25 @@ from .pack import *
 # %% ../../nbs/69_lab.queue.ipynb #q0000006
 _FACE = dict(arch='dlib29', weights='face', size=112, last_stride=1, epochs=10)
 QUEUE = (
-    dict(experiment='table1', scale='paper', seeds=[0]),                            # the paper's own scale
-    dict(experiment='primary', scale='face', seeds=[0]),                            # face weights
-    dict(experiment='headline', scale='cpu', seeds=[0], options=_FACE),
-    dict(experiment='classifier', scale='cpu', seeds=[0], options=_FACE),
-    dict(experiment='rivals', scale='face', seeds=[0]),                             # the systems of Table 2
-    dict(experiment='table2', scale='paper', seeds=[0]),
-    dict(experiment='primary', scale='face', seeds=[1, 2, 3, 4]),                   # more seeds of the primary family
+    dict(experiment='headline', scale='paper', seeds=[0]),                          # the paper's own scale
+    dict(experiment='face', scale='face', seeds=[0]),                               # the recipe from face weights
+    dict(experiment='primary', scale='face', seeds=[0, 1, 2, 3, 4], tune=True),     # the declared comparisons
+    dict(experiment='table2', scale='face', seeds=[0], tune=True),                  # the systems of Table 2
+    dict(experiment='controls', scale='face', seeds=[0], tune=True),
+    dict(experiment='noise20', scale='face', seeds=[0]),                            # the same, with wrong labels
+    dict(experiment='table1', scale='paper', seeds=[0]),
     dict(experiment='headline', scale='paper', seeds=[1, 2]))
 
 _WORDS = schema.text(200)
 _ENTRY = schema.table(dict(experiment=_WORDS), dict(scale=_WORDS, cells=schema.list_of(_WORDS, 1),
-    seeds=schema.list_of(schema.whole(0), 1, 1000), options=schema.table()), rest=schema.text(2000))
+    seeds=schema.list_of(schema.whole(0), 1, 1000), options=schema.table(), tune=schema.flag), rest=schema.text(2000))
 
 def read_queue(
     file, # JSON: a list of entries, the most valuable first
 )->list:
     "The entries of a queue. Raises `ValueError`, naming the file, for what is none"
     d = read_json(file, 1e6)
-    known = {'experiment', 'scale', 'cells', 'seeds', 'options', 'about'}
+    known = {'experiment', 'scale', 'cells', 'seeds', 'options', 'tune', 'about'}
     schema.check_content(d, schema.list_of(_ENTRY, 1, 1000), file)
     for i,e in enumerate(d):
         if odd := sorted(set(e)-known):
@@ -78,13 +78,15 @@ class Job:
 
 def _entry_name(e): return f'{e["experiment"]} at {e.get("scale", "cpu")}'
 
-def _runs_of(e, pack, blind):
-    "(label, options) of the runs of an entry. Raises `ValueError` for a name that is not known here"
-    exp = get_experiment(e['experiment'])
+def _study_of(e, pack, blind, store):
+    """(experiment, scale, seeds) of an entry. Of an entry with `tune` these are the trials of rates, as long as a store
+    lacks one. Raises `ValueError` for a name that is not known here"""
+    exp = pick_cells(get_experiment(e['experiment']), e.get('cells'))
     base = scale_config(e.get('scale', 'cpu'), **dict(e.get('options', {}), data='pack', path=str(pack), blind=blind))
-    cells = e.get('cells') or list(exp.cells)
-    for c in cells: check_choice(f'cell of {exp.name}', c, exp.cells)
-    return plan(Experiment(exp.name, exp.about, {c: exp.cells[c] for c in cells}), base, e.get('seeds', [0]))
+    if not e.get('tune'): return exp,base,e.get('seeds', [0])
+    found = rate_trials(exp, store, base)
+    if isinstance(found, Experiment): return found,base,[TUNING_SEED]
+    return with_rates(exp, found),base,e.get('seeds', [0])
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000009
 def queued_jobs(
@@ -97,7 +99,7 @@ def queued_jobs(
     "The runs of a queue that are still to do. An entry that cannot be run here is skipped, and said"
     jobs = {}
     for e in queue:
-        try: runs = _runs_of(e, pack, blind)
+        try: runs = plan(*_study_of(e, pack, blind, store))
         except (ValueError, TypeError) as why:
             say(f'skipped: {_entry_name(e)}: {first_line(why)}')
             continue
@@ -622,14 +624,13 @@ def _deadline(work, minutes, say):
     write_json(f, dict(end=now+60*minutes))
     return now+60*minutes
 
-def _add_studies(store, queue, pack, jobs):
+def _add_studies(store, queue, pack, jobs, known):
     "Keep what was asked for beside the rows, where a run of it is done: reports look there"
     for e in queue:
-        try: runs = {run_key(c): c for _,c in _runs_of(e, pack, None)}
+        try: exp,base,seeds = _study_of(e, pack, None, known)
         except (ValueError, TypeError): continue
-        if not any(j.state=='done' and j.key in runs for j in jobs): continue
-        base = scale_config(e.get('scale', 'cpu'), **dict(e.get('options', {}), data='pack', path=str(pack)))
-        store.add_study(get_experiment(e['experiment']), base, e.get('seeds', [0]))
+        runs = {run_key(c) for _,c in plan(exp, base, seeds)}
+        if any(j.state=='done' and j.key in runs for j in jobs): store.add_study(exp, base, seeds)
 
 def _log_ends(machine, jobs, n=30):
     "The last lines of the output of each run that was started"
@@ -672,10 +673,10 @@ def run_queue(
     blind = unpack_blind(pack, work)
     jobs = queued_jobs(queue, pack, Store(store), blind and str(blind), say)
     estimate(jobs, pack)
-    return _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say)
+    return _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, Store(store))
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000043
-def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say):
+def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, known):
     "Run the jobs, and bring home what is finished"
     mb = free_mb(device)
     env = start_mps(here.path/'queue', say) if device.startswith('cuda') and most>1 else {}
@@ -684,7 +685,7 @@ def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_second
         if here.has(j.key): j.state,j.share = 'done',1.
     machine.find_running([j for j in jobs if j.state!='done'])
     def bring_home():
-        _add_studies(here, queue, pack, jobs)
+        _add_studies(here, queue, pack, jobs, known)
         for f in write_parts(here, out): say(f'{f}: {f.stat().st_size/1e6:.2f} MB')
     if any(j.state=='done' for j in jobs): bring_home()
     until = None if call_seconds is None else machine.clock()+call_seconds

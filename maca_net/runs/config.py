@@ -35,6 +35,8 @@ class DataOptions:
     n_faces:int = _opt(3000, 'synth: how many faces are drawn', least=64, most=1_000_000)
     synth_seed:int = _opt(0, 'synth: seed of the faces', least=0)
     split_seed:int = _opt(0, 'seed of a carved validation split; leave it alone when comparing', least=0)
+    noise:float = _opt(0., 'share of the training labels that are made wrong, by the seed of the run: for methods that '
+        'claim to stand it')
     on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning',
         choices=ON_BAD)
 
@@ -119,6 +121,7 @@ _DEFAULTS = {f.name: f.default for f in fields(FitOptions)}
 def _check_numbers(cfg):
     "Raises `ValueError` for a number out of range, or for a schedule that has no use for it"
     if not cfg.lr>0: raise ValueError(f'lr is above 0, not {cfg.lr}')
+    if not 0<=cfg.noise<1: raise ValueError(f'noise is a share in 0..1, below 1, not {cfg.noise}')
     if not cfg.wd>=0: raise ValueError(f'wd is at least 0, not {cfg.wd}')
     if cfg.ema is not None and not 0<=cfg.ema<1:
         raise ValueError(f'ema is a share in 0..1 (0: off), not {cfg.ema}')
