@@ -6,7 +6,6 @@
 __all__ = ['read_synth', 'read_config']
 
 # %% ../../nbs/07_datasets.synth.ipynb #10030a8f
-from dataclasses import replace
 import numpy as np
 from ..core import *
 from ..data.draw import *

@@ -120,6 +120,11 @@ def _cheaper():
     return {f'{m}{end}': dict(method=m, **o) for m,lr in (('baseline', .02), ('recommended', .05))
         for end,o in less(lr).items()}
 
+_TABLE2 = {'RAN': 'ran', 'IPA2LT': 'ipa2lt', 'SCN': 'scn', 'DMUE': 'dmue', 'PACVT-like': 'pacvt', 'EAC': 'eac',
+    'GAAVE-like': 'gaave', 'center loss': 'center', 'CBAM': 'cbam', 'DAN': 'dan'}
+_NOISE = {'baseline': _BASELINE, 'MACA-Net': _MACA, **{l: dict(method=m) for l,m in (('SCN', 'scn'), ('EAC', 'eac'),
+    ('DMUE', 'dmue'), ('RUL', 'rul'), ('GAAVE-like', 'gaave'), ('IPA2LT', 'ipa2lt'), ('NLA', 'nla'))}}
+
 def _weights(symbol, key, values, **kw): return {f'{symbol} = {v:g}': {key: v, **kw} for v in values}
 
 # %% ../../nbs/60_lab.experiments.ipynb #f33997f9
@@ -144,9 +149,14 @@ for _name,_about,_cells in (
         'MACA-Net, batch norm': dict(_MACA, **_BATCH_NORM), 'AFC': dict(_BASELINE, afc_weight=1.),
         'heads alone': _HEADS, 'MACA-Net without MI': dict(_MACA, mi_weight=0.),
         'recommended': dict(method='recommended')}),
-    ('table2', 'Table 2, as far as its methods are here: the baseline, DAN, MACA-Net, and what we recommend', {
-        'baseline': _BASELINE, 'DAN': dict(method='dan'), 'MACA-Net': _MACA,
+    ('table2', 'The systems of Table 2, and what MACA-Net builds on, in one harness', {
+        'baseline': _BASELINE, **{l: dict(method=m) for l,m in _TABLE2.items()}, 'MACA-Net': _MACA,
         'recommended': dict(method='recommended')}),
+    ('controls', 'Ways to train that need no network of their own; needs FERPlus, for its votes', {
+        'baseline': _BASELINE, 'soft labels': dict(method='soft_labels', target='votes'), 'RUL': dict(method='rul'),
+        'label smoothing and SAM': dict(method='ls_sam'), 'NLA': dict(method='nla')}),
+    *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong: methods that claim to stand it, and others',
+        {l: dict(o, noise=s) for l,o in _NOISE.items()}) for s in (.1, .2, .3)),
     ('candidates', 'Choices that may belong into the method recommended; needs FERPlus, for its votes', _candidates()),
     ('face', 'A start from the weights of face recognition (scale face): its recipe, one choice at a time; needs '
         'FERPlus, for its votes', _face_choices()),

@@ -31,7 +31,6 @@ from .runner import *
 from .pack import *
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000006
-_FACE = dict(arch='dlib29', weights='face', size=112, last_stride=1, epochs=10)
 QUEUE = (
     dict(experiment='headline', scale='paper', seeds=[0]),                          # the paper's own scale
     dict(experiment='face', scale='face', seeds=[0]),                               # the recipe from face weights

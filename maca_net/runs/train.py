@@ -243,11 +243,13 @@ def prepare_run(cfg, out, faces, cbs, held):
     check_names(cfg)
     plan,dev = resolve(cfg),join_processes(cfg.device)
     faces = faces or read_data(cfg)
+    images = fingerprint(faces)
+    if cfg.noise: faces = flip_labels(faces, cfg.noise, cfg.seed)
     print(counts_table(faces).to_string(), flush=True)
     # one that cannot be read is named before anything is trained
     blind = read_blind(cfg.blind, faces.vocab, faces.size, faces.grey) if cfg.blind and not rank_distrib() else None
     linear = pixel_baseline(faces) if cfg.pixel_baseline else None
-    run = SimpleNamespace(cfg=cfg, plan=plan, out=out, dev=dev, faces=faces, images=fingerprint(faces), linear=linear,
+    run = SimpleNamespace(cfg=cfg, plan=plan, out=out, dev=dev, faces=faces, images=images, linear=linear,
         blind=blind)
     labels = None
     if plan.method.stages:
