@@ -337,10 +337,11 @@ def run_stages(run):
         file,state = run.out/f'labels-{i}.npy',run.out/f'checkpoint-stage-{i}.pt'
         if not file.is_file():
             method = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
+            own = type(method.readings) is not type(run.plan.readings)       # a stage of another kind of method
             set_seed(run.cfg.seed)
             dls = face_dls(run.faces, **vars(run.plan.batches), device=run.dev, rows=True)
             learn = _learner(run, method, dls, [Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')], labels,
-                method.readings)
+                method.readings if own else None)
             with distributed(learn): _fit_by(learn, run.plan.fit)
             labels = stage.write_labels(learn, as_plain(dls.train.targets()) if labels is None else labels)
             with atomic_path(file) as tmp, open(tmp, 'wb') as f: np.save(f, as_plain(labels).cpu().numpy())

@@ -20,7 +20,7 @@ class LabelTable(FitCallback):
     "Takes the labels of each training batch from a table, a row an image. For loaders of `face_dls(rows=True)`"
     order,state_attrs,all_kept = -8,('table', 'keep'),False
     def __init__(self,
-        table=None, # n class numbers, or n x K votes; None: those of the data
+        table=None, # n class numbers (-1: the image is left out), or n x K votes; None: those of the data
     ): self.table,self.keep,self.before_trial = table,None,None
 
     def start_fit(self):
@@ -30,8 +30,16 @@ class LabelTable(FitCallback):
         table = as_plain(dl.targets() if self.table is None else self.table)
         if len(table)!=dl.n: raise ValueError(f'the table has {len(table)} rows, the training data {dl.n} images')
         self.table = table.to(device)
-        self.keep = torch.ones(dl.n, dtype=torch.bool, device=device) if self.keep is None else self.keep.to(device)
+        if self.keep is None: self.keep = self._labelled()
+        self.keep = self.keep.to(device)
         if is_trial(self.learn): self.before_trial = self.table.clone(),self.keep.clone()
+
+    def _labelled(self):
+        "Which images have a label, n booleans. Raises `ValueError` where none has"
+        if self.table.ndim>1: return torch.ones(len(self.table), dtype=torch.bool)
+        keep = self.table>=0
+        if not keep.any(): raise ValueError('the table of labels leaves out every image: all of it is -1')
+        return keep
 
     def end_fit(self):
         if self.before_trial is not None: (self.table,self.keep),self.before_trial = self.before_trial,None

@@ -140,6 +140,11 @@ class TermOf(LossTerm):
     ):
         super().__init__(weight)
         self.name_,self.function,self.replaces_ce = name,function,replaces_ce
+    def start_fit(self):
+        if self.replaces_ce and any(isinstance(cb, MixHandler) for cb in self.learn.cbs):
+            raise ValueError(f'the term {self.name_} needs the label of each image, which MixUp and CutMix mix: leave '
+                'them out')
+        super().start_fit()
     def term(self):
         y = self.yb[0].as_subclass(torch.Tensor)
         return self.function(self.outputs, y, self.learn)
