@@ -23,7 +23,7 @@ def none_of(readings):
 @dataclass(frozen=True)
 class Stage:
     "A network that is trained before a method's own, to write the labels that the method trains on"
-    method:Any              # Name of the method that is trained, or a `Method`. Readings of one kind are those of the run
+    method:Any              # Name of the method that is trained, or a `Method`. Readings of one kind are the run's
     write_labels:Callable   # (learner, labels) -> labels: a table for `LabelTable`, with a row an image
 
 # %% ../../nbs/25_methods.base.ipynb #ea16e065

@@ -153,7 +153,7 @@ def pacvt_terms(readings):
     from maca_net.training.terms import TermOf
     return [TermOf('answers', partial(both_answers, readings=readings), replaces_ce=True)]
 
-METHODS.register(Method('pacvt', 'PACVT-like (after Liu et al. 2023): weighed patches of the last map, and a transformer',
+METHODS.register(Method('pacvt', 'PACVT-like (after Liu et al. 2023): weighed patches of the map, and a transformer',
     pacvt_network, pacvt_terms, readings=PACVTReadings(), recipe=dict(lr=.01, schedule='cosine'),
     cite='After Liu, Hirota and Dai 2023, Patch Attention Convolutional Vision Transformer for Facial Expression '
         'Recognition with Occlusion; guesswork below its abstract'))
