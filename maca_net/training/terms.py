@@ -316,20 +316,17 @@ class GateSpread(FitColumns):
         self.spread = (g.std((2,3))/g.mean((2,3)).abs().clamp(min=1e-8)).mean().item() if g[0,0].numel()>1 else 0.
 
 # %% ../../nbs/26_training.terms.ipynb #ownloss2
-class OwnLoss(LossTerm):
-    "A loss in place of cross-entropy: (outputs, y, done) -> number, `done` the share of the epochs that are over"
-    replaces_ce = True
+class OwnLoss(TermOf):
+    """A term in place of cross-entropy that takes none of its options: (outputs, y, done) -> number, `done` the share
+    of the epochs that are over"""
     def __init__(self,
         name:str, # Of its column
         function, # A function of a module, or a `partial` of one, so that the learner can be exported
-    ):
-        super().__init__()
-        self.name_,self.function = name,function
+    ): super().__init__(name, function, replaces_ce=True)
     def start_fit(self):
         own = getattr(self.learn.loss_func, 'func', None)
         options = {'label_smoothing': getattr(own, 'label_smoothing', 0.),
-            'balance=loss': getattr(own, 'weight', None) is not None,
-            'MixUp or CutMix': any(isinstance(cb, MixHandler) for cb in self.learn.cbs)}
+            'balance=loss': getattr(own, 'weight', None) is not None}
         for option,given in options.items():
             if not given: continue
             raise ValueError(f'{option} is for cross-entropy, which the term {self.name_} replaces: leave it out')
