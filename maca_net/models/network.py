@@ -68,12 +68,16 @@ def keep_double(x):
 # %% ../../nbs/17_models.network.ipynb #8e18098f
 class HeadNetwork(FaceNetwork):
     "A network whose head is a function, and whose layers are given by name"
+    outputs_of = None                                         # also of networks that were pickled without it
     def __init__(self,
         backbone, # See `FaceNetwork`
         head_of, # (network, last map) -> dict with `logits`: a function of a module
+        outputs_of=None, # (network, batch) -> dict, in place of `outputs`: for a method that looks at parts of a face
         **layers, # Name -> module, attributes of the network
     ):
         super().__init__(backbone)
         self.head_of = head_of
+        if outputs_of is not None: self.outputs_of = outputs_of
         for name,layer in layers.items(): setattr(self, name, layer)
     def head(self, fmap): return self.head_of(self, fmap)
+    def outputs(self, x): return super().outputs(x) if self.outputs_of is None else self.outputs_of(self, x)
