@@ -53,6 +53,13 @@ def _labels_text(spec):
         'Nobody measured the accuracy by age, gender, skin colour or disability, because the data do not name them.\n'
         'Faces that are rare in the data must be expected to fare worse.')
 
+def _start_of(weights):
+    "The weights that a model started from, whose terms it inherits"
+    if not weights: return 'Trained from scratch: no weights of others.'
+    known = ''.join(f'; {k}: {weights[v]}' for k,v in dict(licence='licence', source='url').items() if weights.get(v))
+    data = f', trained on {weights["data"]}' if weights.get('data') else ''
+    return f'Started from the weights {weights["weights"]}{data}{known}.'
+
 def _usage_text(repo):
     "How the model is used from the Hub, as code"
     return f'''```python
@@ -95,6 +102,8 @@ Not for judging people: hiring, school, policing, border control, health, lie de
 
 ## Data and licence
 {spec.licence}
+
+{_start_of(info.get('weights'))}
 
 Trained for {c['epochs']} epochs at {c['size']} px, seed {c['seed']}, code {info['code']}.
 
