@@ -6,7 +6,7 @@
 __all__ = ['DMUEReadings', 'ramps', 'other_classes', 'in_columns', 'auxiliary_loss', 'mined_labels', 'soft_loss',
            'similarity_loss', 'class_closeness', 'label_confidence', 'branch_logits', 'all_branches', 'dmue_head',
            'dmue_network', 'dmue_signals', 'check_labels', 'weights_now', 'dmue_target', 'dmue_soft', 'dmue_similar',
-           'dmue_auxiliary', 'classes_of', 'dmue_terms', 'dmue_callbacks']
+           'dmue_auxiliary', 'classes_there', 'dmue_terms', 'dmue_callbacks']
 
 # %% ../../nbs/46_methods.dmue.ipynb #13ebe8f7
 from dataclasses import dataclass
@@ -69,8 +69,8 @@ def auxiliary_loss(
     y, # B class numbers
 ): # A number
     "Mean over the branches of their cross-entropy; a branch that sees no other class adds 0"
-    others,k = other_classes(y, len(z)),len(z)
     import torch
+    others,k = other_classes(y, len(z)),len(z)
     spare = ((torch.arange(k, device=y.device)+1)%k)[:,None]            # a column that is finite, for faces left out
     chosen = torch.where(others, y[None], spare)
     nll = -z.log_softmax(2).gather(2, chosen[...,None])[...,0]
@@ -139,10 +139,10 @@ def label_confidence(
 def branch_logits(
     net, # From `dmue_network`
     features, # Of the branches, K x B x D
-): # K x B x K
-    "The logits of the branches in the columns of their classes"
+): # K x B x (K-1)
+    "The logits of the branches, each for the other classes"
     import torch
-    return in_columns(torch.stack([c(f) for c,f in zip(net.branch_classifiers, features)]))
+    return torch.stack([c(f) for c,f in zip(net.branch_classifiers, features)])
 
 def all_branches(net, fmap)->dict:
     """What the network says of a batch by all branches: `logits` of the target branch; `target` and `branches`, the
@@ -197,7 +197,7 @@ def dmue_signals(
     finally:
         branches.shown = False
         net.train(was)
-    return dict(p=o['logits'].softmax(1), mined=mined_labels(o['mining_logits'], y, temperature),
+    return dict(p=o['logits'].softmax(1), mined=mined_labels(in_columns(o['mining_logits']), y, temperature),
         confidence=label_confidence(net.confidence, o['features'], y, len(net.branch_classifiers)).detach())
 
 # %% ../../nbs/46_methods.dmue.ipynb #77cd16c4
@@ -224,29 +224,31 @@ def dmue_target(outputs, y, learn, readings):
 
 def dmue_soft(outputs, y, learn, readings):
     "The distance from the mined labels, times its weights"
-    mined = mined_labels(outputs['mining_logits'], y, readings.temperature)
+    mined = mined_labels(in_columns(outputs['mining_logits']), y, readings.temperature)
     return weights_now(learn, readings)[0]*readings.soft_weight*soft_loss(outputs['logits'], y, mined)
 
 def dmue_similar(outputs, y, learn, readings):
     "The difference of similarities, times its weights"
     branches = outputs['branches' if readings.similarity=='features' else 'branch_logits']
-    if readings.similarity=='logits': branches = branches.masked_fill(branches.isinf(), 0.)
     loss = similarity_loss(branches, outputs['target'], y)
     return weights_now(learn, readings)[0]*readings.similarity_weight*loss
 
 def dmue_auxiliary(outputs, y, learn, readings):
     "Cross-entropy of the branches, times its weight"
-    return weights_now(learn, readings)[1]*auxiliary_loss(outputs['branch_logits'], y)
+    return weights_now(learn, readings)[1]*auxiliary_loss(in_columns(outputs['branch_logits']), y)
 
 # %% ../../nbs/46_methods.dmue.ipynb #37bd9023
-def classes_of(outputs, y, learn): return outputs['logits'].new_tensor(len(y.unique()))
+def classes_there(outputs, y, learn):
+    "How many classes have a face in the batch"
+    logits = outputs['logits']
+    return (~other_classes(y, logits.shape[1])).any(1).sum().to(logits.dtype)
 
 def dmue_terms(readings):
     "The four losses in place of cross-entropy, each a column as it stands in the sum, and the classes of a batch"
     from maca_net.training.terms import TermOf
     terms = dict(target=dmue_target, soft=dmue_soft, similar=dmue_similar, auxiliary=dmue_auxiliary)
     return [*(TermOf(n, partial(f, readings=readings), replaces_ce=True) for n,f in terms.items()),
-        TermOf('classes', classes_of, 0.)]
+        TermOf('classes', classes_there, 0.)]
 
 def dmue_callbacks(readings):
     "What lets the copies start from the last stage"

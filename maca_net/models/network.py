@@ -128,7 +128,8 @@ def add_branches(
     if found is None:
         raise ValueError(f'{getattr(backbone, "arch", type(backbone).__name__)} has no last stage that could be copied: '
             'choose a ResNet, dlib29, or a CNN of timm with stages or blocks')
-    branches = StageBranches(found[0]._modules[found[1]], n)
+    stage = found[0]._modules[found[1]]
+    branches = StageBranches(stage, n).train(stage.training)
     found[0]._modules[found[1]] = branches
     return branches
 
