@@ -32,7 +32,7 @@ class DMUEReadings:
         if not self.temperature>0: raise ValueError(f'temperature is above 0, not {self.temperature!r}')
         for k in ('soft_weight', 'similarity_weight'):
             if not getattr(self, k)>=0: raise ValueError(f'{k} is a weight >= 0, not {getattr(self, k)!r}')
-        if not 0<self.ramp<=1: raise ValueError(f'ramp is a share of the epochs, above 0 and at most 1, not {self.ramp!r}')
+        if not 0<self.ramp<=1: raise ValueError(f'ramp is a share of the epochs, above 0, not {self.ramp!r}')
         if not 0<=self.dropout<1: raise ValueError(f'dropout is a share in 0..1, below 1, not {self.dropout!r}')
 
 # %% ../../nbs/46_methods.dmue.ipynb #0d1e6a2b
@@ -101,7 +101,7 @@ def similarity_loss(
     target, # What the target branch says, B x C
     y, # B class numbers
 ): # A number
-    "How the similarities of the faces differ between each branch and the target branch, over the faces of other classes"
+    "How the similarities of the faces of other classes differ between each branch and the target branch"
     from torch.nn.functional import normalize
     others = other_classes(y, len(branches)).to(target.dtype)
     both = others[:,:,None]*others[:,None]

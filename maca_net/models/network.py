@@ -126,7 +126,8 @@ def add_branches(
     "Put copies beside the last stage of a backbone. Raises `ValueError` where no stage is known"
     found = _last_stage(backbone)
     if found is None:
-        raise ValueError(f'{getattr(backbone, "arch", type(backbone).__name__)} has no last stage that could be copied: '
+        name = getattr(backbone, 'arch', type(backbone).__name__)
+        raise ValueError(f'{name} has no last stage that could be copied: '
             'choose a ResNet, dlib29, or a CNN of timm with stages or blocks')
     stage = found[0]._modules[found[1]]
     branches = StageBranches(stage, n).train(stage.training)
