@@ -22,7 +22,7 @@ class DMUEReadings:
     "Choices of DMUE. A wrong value raises a `ValueError`"
     temperature:float=1.2              # T of the mined labels; above 1 they are flatter
     soft_weight:float=.5               # ω
-    similarity_weight:float=1000.      # γ
+    similarity_weight:float=10.        # γ; 1000 in the code, which trains by Adam
     ramp:float=.3                      # r, as a share of the epochs
     dropout:float=.5                   # share of the pooled map that is left out in training
     similarity:str='features'          # what of a branch is compared: 'features', or 'logits' as in the code

@@ -129,8 +129,7 @@ def add_branches(
         name = getattr(backbone, 'arch', type(backbone).__name__)
         raise ValueError(f'{name} has no last stage that could be copied: '
             'choose a ResNet, dlib29, or a CNN of timm with stages or blocks')
-    stage = found[0]._modules[found[1]]
-    branches = StageBranches(stage, n).train(stage.training)
+    branches = StageBranches(found[0]._modules[found[1]], n).train(backbone.training)
     found[0]._modules[found[1]] = branches
     return branches
 
