@@ -22,7 +22,7 @@ RUNS = dict(maca='fusion=mean,mi=decorrelation', baseline='classifier=batch_norm
     dan='channel_start=small,mi_eps=2.2e-16,spare_centers=1,centers_decay=true', center='afc_weight=.01',
     cbam='reduction=8', soft_labels='mode=probability,drop=true', rul='grid=4', ls_sam='rho=.1', nla='js=logits',
     scn='relabel_from=1,relabel_margin=.01', eac='erase=shared', ipa2lt='model_weight=1',
-    ran='gate=softmax', dmue='ramp=.5')
+    ran='gate=softmax', dmue='ramp=.5', pacvt='dim=32,heads=2,positions=none', gaave='sure=.2,cap_least=4')
 OTHERS = [m for m in RUNS if m not in ('maca', 'baseline', 'recommended')]      # notebooks 31 and 56 interrupt these
 
 def config(method, **kw):
