@@ -11,6 +11,7 @@ from maca_net.options import METHODS
 from maca_net.runs.config import RunConfig
 from maca_net.runs.evaluate import load_run
 from maca_net.runs.train import train_run
+from maca_net.training.learner import build_network
 
 def two_strides(stem, last_stride):
     "Two convolutions, B x 3 x 32 x 32 -> B x 24 x 4 x 4"
@@ -75,3 +76,8 @@ def test_noise_makes_training_labels_wrong_and_no_others(faces, tmp_path):
     def numbers(f, split): return f.only(split).df.label.map(f.vocab.index).tolist()
     assert see.learn.seen==(numbers(noisy, 'train'), numbers(faces, 'valid'))
     assert res['images']==fingerprint(faces)
+
+@pytest.mark.parametrize('method', RUNS)
+def test_every_method_stands_on_the_backbone_of_the_face_track(method):
+    net = build_network(8, method, 'dlib29', last_stride=1).eval()
+    with torch.no_grad(): assert net(torch.randn(2, 3, 80, 80)).shape==(2, 8)

@@ -24,17 +24,18 @@ class CBAMReadings:
 
 # %% ../../nbs/38_methods.cbam.ipynb #84301aed
 def put_cbam(
-    backbone, # With residual blocks of torchvision, changed in place
+    backbone, # With residual blocks of torchvision or of dlib29, changed in place
     readings=CBAMReadings(), # Of the modules
 ):
     "Put a CBAM behind the last batch norm of every residual block. Raises `ValueError` for a backbone without any"
     from torch import nn
     from torchvision.models.resnet import BasicBlock, Bottleneck
+    from maca_net.models.dlib29 import Dlib29Block
     from maca_net.models.heads import CBAM
-    blocks = [m for m in backbone.modules() if isinstance(m, (BasicBlock, Bottleneck))]
+    blocks = [m for m in backbone.modules() if isinstance(m, (BasicBlock, Bottleneck, Dlib29Block))]
     if not blocks:
-        raise ValueError(f"cbam stands in the blocks of torchvision's ResNets, and {type(backbone).__name__} has none: "
-            'choose resnet18, resnet34 or resnet50')
+        raise ValueError(f'cbam stands in residual blocks, and {type(backbone).__name__} has none that are known here: '
+            'choose resnet18, resnet34, resnet50 or dlib29')
     for m in blocks:
         last = 'bn3' if isinstance(m, Bottleneck) else 'bn2'
         bn = getattr(m, last)

@@ -133,9 +133,10 @@ class Dlib29(nn.Module):
         settle(self, batches)
 
     def layers(self):
-        "Each convolution with its batch norm, first to last"
+        "Each convolution with its batch norm, first to last. A method may have put more behind a batch norm"
+        def norm(m): return next(o for o in m.modules() if isinstance(o, nn.BatchNorm2d))
         blocks = [b for stage in self.stages for b in stage]
-        return [(self.conv, self.bn), *(p for b in blocks for p in ((b.conv1, b.bn1), (b.conv2, b.bn2)))]
+        return [(self.conv, self.bn), *(p for b in blocks for p in ((b.conv1, b.bn1), (b.conv2, norm(b.bn2))))]
 
 # %% ../../nbs/16_models.dlib29.ipynb #240c3630
 def dlib_tensors(
