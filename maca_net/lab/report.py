@@ -87,8 +87,8 @@ class _Tables(HTMLParser):
         if tag=='table': self.inside = False
 
 # %% ../../nbs/66_lab.report.ipynb #q1000003
-_TEX = {**{c: f'\\{c}' for c in '&%$#_{}'}, '\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
-    '±': r'$\pm$', '<': '$<$', '>': '$>$'}
+_TEX = {**{c: f'\\{c}' for c in '&%$#_{}'}, '\\': r'\textbackslash{}', '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',     '±': r'$\pm$', '<': '$<$', '>': '$>$'}
 
 def latex_table(
     rows, # Of cells, the first row is the head
