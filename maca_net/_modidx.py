@@ -934,6 +934,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'maca_net.lab.queue.write_parts': ('lab.queue.html#write_parts', 'maca_net/lab/queue.py')},
             'maca_net.lab.report': { 'maca_net.lab.report._Tables': ('lab.report.html#_tables', 'maca_net/lab/report.py'),
                                      'maca_net.lab.report._Tables.__init__': ('lab.report.html#_tables.__init__', 'maca_net/lab/report.py'),
+                                     'maca_net.lab.report._Tables._add_cell': ( 'lab.report.html#_tables._add_cell',
+                                                                                'maca_net/lab/report.py'),
                                      'maca_net.lab.report._Tables.handle_data': ( 'lab.report.html#_tables.handle_data',
                                                                                   'maca_net/lab/report.py'),
                                      'maca_net.lab.report._Tables.handle_endtag': ( 'lab.report.html#_tables.handle_endtag',
