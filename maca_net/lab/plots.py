@@ -11,7 +11,7 @@ from ..runs.plots import *
 
 # %% ../../nbs/64_lab.plots.ipynb #p0000001
 def _draw_cell(ax, y, r, name, least):
-    "A cell as points: its mean with a bar of one sd, or each run where one did not learn; as text at the edge if far left"
+    "A cell: its mean with a bar of one sd, or each run where one did not learn; far to the left as text"
     runs = 100*np.array([v for v in getattr(r, f'{name}_runs') if not np.isnan(v)])
     mean,sd = 100*getattr(r, name),100*getattr(r, f'{name}_sd')
     if r.learned:
@@ -100,5 +100,6 @@ def plot_learning_curves(
         ax.grid(alpha=.3)
     for ax in axs.flat[len(panels):]: ax.axis('off')
     handles = {l: h for ax in axs.flat for h,l in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), map(drawn_name, handles), loc='outside lower center', ncols=4, fontsize=8, frameon=False)
+    fig.legend(handles.values(), map(drawn_name, handles), loc='outside lower center', ncols=4, fontsize=8,
+        frameon=False)
     return axs

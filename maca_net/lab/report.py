@@ -7,6 +7,7 @@ __all__ = ['study_text', 'report_notebooks', 'latex_table', 'save_tables', 'make
 
 # %% ../../nbs/66_lab.report.ipynb #4e626392
 import html, maca_net, os, re, site, subprocess, sys
+from csv import writer
 from html.parser import HTMLParser
 from pathlib import Path
 from fastai.vision.all import *
@@ -68,27 +69,33 @@ def report_notebooks(
 
 # %% ../../nbs/66_lab.report.ipynb #q1000002
 class _Tables(HTMLParser):
-    "The tables that a notebook has displayed: `tables`, each a list of rows of cells"
+    "The tables that a notebook has displayed: `tables`, each a list of rows; a wide cell is followed by blanks"
     def __init__(self):
         super().__init__()
-        self.tables,self.inside,self.cell = [],False,None
+        self.tables,self.inside,self.cell,self.below = [],False,None,{}    # column -> rows below a tall cell
     def handle_starttag(self, tag, attrs):
-        if tag=='table': self.inside = 'dataframe' in (dict(attrs).get('class') or '')
+        attrs = dict(attrs)
+        if tag=='table': self.inside = 'dataframe' in (attrs.get('class') or '')
         if not self.inside: return
         if tag=='table': self.tables.append([])
         if tag=='tr': self.tables[-1].append([])
-        if tag in ('td', 'th'): self.cell = ''
+        if tag in ('td', 'th'): self.cell,self.span = '',[int(attrs.get(k) or 1) for k in ('colspan', 'rowspan')]
     def handle_data(self, data):
         if self.cell is not None: self.cell += data
     def handle_endtag(self, tag):
-        if tag in ('td', 'th') and self.cell is not None:
-            self.tables[-1][-1].append(' '.join(self.cell.split()))
-            self.cell = None
+        if tag in ('td', 'th') and self.cell is not None: self._add_cell(self.tables[-1][-1])
         if tag=='table': self.inside = False
+    def _add_cell(self, row):
+        while self.below.get(len(row)):
+            self.below[len(row)] -= 1
+            row.append('')
+        if self.span[1]>1: self.below[len(row)] = self.span[1]-1
+        row += [' '.join(self.cell.split()), *['']*(self.span[0]-1)]
+        self.cell = None
 
 # %% ../../nbs/66_lab.report.ipynb #q1000003
-_TEX = {**{c: f'\\{c}' for c in '&%$#_{}'}, '\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}',
-    '±': r'$\pm$', '<': '$<$', '>': '$>$'}
+_TEX = {**{c: f'\\{c}' for c in '&%$#_{}'}, '\\': r'\textbackslash{}', '~': r'\textasciitilde{}',
+    '^': r'\textasciicircum{}',     '±': r'$\pm$', '<': '$<$', '>': '$>$'}
 
 def latex_table(
     rows, # Of cells, the first row is the head
@@ -110,7 +117,7 @@ def save_tables(
     parser.feed(report.read_text(encoding='utf-8'))
     for n,rows in enumerate([t for t in parser.tables if t and t[0]], 1):
         csv,tex = (report.with_name(f'{report.stem}.{n}.{ext}') for ext in ('csv', 'tex'))
-        pd.DataFrame(rows[1:], columns=rows[0]).to_csv(csv, index=False)
+        with open(csv, 'w', newline='', encoding='utf-8') as o: writer(o).writerows(rows)
         tex.write_text(latex_table(rows), encoding='utf-8')
         files += [csv, tex]
     return files

@@ -133,7 +133,7 @@ def compare_recipes(
         return dict(difference=diff, **dict.fromkeys(('lo', 'hi', 'p', 'df', 'by_runs', 'by_images'), float('nan')))
     runs_term = by_runs**2/spread_a.df if same else of_runs[0]**2/spread_a.df + of_runs[1]**2/spread_b.df
     df = var**2/(runs_term+squares) if runs_term+squares else math.inf
-    return {'difference': diff, **_t_interval(diff, var, df, level), 'df': df, 'by_runs': by_runs, 'by_images': by_images}
+    return dict(difference=diff, df=df, by_runs=by_runs, by_images=by_images, **_t_interval(diff, var, df, level))
 
 # %% ../../nbs/63_lab.statistics.ipynb #u1000010
 def _t_interval(diff, var, df, level):

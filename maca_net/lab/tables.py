@@ -66,7 +66,7 @@ class RunPool:
     ):
         stamp = tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in (store.path/'rows', store.path/'blind'))
         self.store,self.split,t = store,split,_rows_of(store.path, stamp).copy()
-        for k in ('accuracy', 'accuracy_deduplicated', 'macro_accuracy'): t[k] = t[k].astype(float) if k in t else np.nan
+        for k in OUTCOMES: t[k] = t[k].astype(float) if k in t else np.nan
         t.loc[t.error.notna(), 'accuracy'] = np.nan
         t['accuracy_deduplicated'] = t.accuracy_deduplicated.fillna(t.accuracy)
         if 'seed' not in t: t['seed'] = -1
@@ -217,7 +217,7 @@ def _scores_of(done, tested, blind=()):
     "Columns of a cell from its finished rows, and from their rows on the test images and on the blind faces"
     def over(name): return mean_interval([r.get(name) for r in done])
     def over_test(name): return mean_interval([r.get(name, np.nan) for r in tested])
-    means = {k: over(v) for k,v in dict(accuracy='accuracy_deduplicated', all='accuracy', macro='macro_accuracy').items()}
+    means = {k: over(v) for k,v in zip(('accuracy', 'all', 'macro'), OUTCOMES)}
     test,test_macro = over_test('accuracy'),over_test('macro_accuracy')
     out = dict(test=test['mean'], test_sd=test['sd'], tested=test['n'], test_macro=test_macro['mean'],
         test_deduplicated=over_test('accuracy_deduplicated')['mean'], test_macro_sd=test_macro['sd'])
@@ -231,7 +231,7 @@ def _scores_of(done, tested, blind=()):
 def _run_by_run(runs):
     "Columns of the single runs of a cell; a run that failed is NaN"
     def each(name): return [r.get(name, np.nan) if pd.isna(r.get('error')) else np.nan for r in runs]
-    return dict(accuracy_runs=each('accuracy_deduplicated'), all_runs=each('accuracy'), macro_runs=each('macro_accuracy'))
+    return {f'{k}_runs': each(v) for k,v in zip(('accuracy', 'all', 'macro'), OUTCOMES)}
 
 # %% ../../nbs/65_lab.tables.ipynb #1851e78e
 def results_table(
