@@ -1,5 +1,5 @@
 "The lab from outside: stopped or killed and gone on with, reports on a store with some runs missing."
-import os, re, signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 from dataclasses import asdict
 from pathlib import Path
 import forked, numpy as np, pytest

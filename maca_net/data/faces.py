@@ -332,7 +332,8 @@ def flip_labels(
     true,wrong = number[flipped],(number[flipped]+steps)%len(faces.vocab)
     df.loc[df.index[flipped], 'label'] = [faces.vocab[i] for i in wrong]
     votes = None if faces.votes is None else faces.votes.copy()
-    if votes is not None: votes[flipped,true],votes[flipped,wrong] = faces.votes[flipped,wrong],faces.votes[flipped,true]
+    if votes is not None:
+        votes[flipped,true],votes[flipped,wrong] = faces.votes[flipped,wrong],faces.votes[flipped,true]
     return replace(faces, df=df, votes=votes, info=dict(faces.info, flipped=share))
 
 # %% ../../nbs/06_data.faces.ipynb #9c19f6c7

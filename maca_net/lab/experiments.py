@@ -155,7 +155,7 @@ for _name,_about,_cells in (
     ('controls', 'Ways to train that need no network of their own; needs FERPlus, for its votes', {
         'baseline': _BASELINE, 'soft labels': dict(method='soft_labels', target='votes'), 'RUL': dict(method='rul'),
         'label smoothing and SAM': dict(method='ls_sam'), 'NLA': dict(method='nla')}),
-    *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong: methods that claim to stand it, and others',
+    *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong, for methods that claim to stand it',
         {l: dict(o, noise=s) for l,o in _NOISE.items()}) for s in (.1, .2, .3)),
     ('candidates', 'Choices that may belong into the method recommended; needs FERPlus, for its votes', _candidates()),
     ('face', 'A start from the weights of face recognition (scale face): its recipe, one choice at a time; needs '
@@ -326,13 +326,15 @@ def pick_cells(
     for l in labels:
         if l in experiment.cells: continue
         names = '; '.join(experiment.cells)
-        raise ValueError(f'{experiment.name} has no cell {l!r}{did_you_mean(l, experiment.cells)}: its cells are {names}')
+        near = did_you_mean(l, experiment.cells)
+        raise ValueError(f'{experiment.name} has no cell {l!r}{near}: its cells are {names}')
     return Experiment(experiment.name, experiment.about, {l: experiment.cells[l] for l in labels})
 
 # %% ../../nbs/60_lab.experiments.ipynb #e1000005
 RATES = (.01, .02, .05)             # the grid
 TUNING_SEED = 100                   # beyond the seeds of any study that is reported
 
+# %% ../../nbs/60_lab.experiments.ipynb #b79c8c57
 def rate_cells(
     experiment:Experiment, # Whose rates are looked for
     rates=RATES, # The grid
@@ -341,6 +343,7 @@ def rate_cells(
     cells = {f'{l}, lr {r:g}': dict(o, lr=r) for l,o in experiment.cells.items() if 'lr' not in o for r in rates}
     return Experiment(f'{experiment.name}_rates', f'The rate of each cell of {experiment.name}', cells)
 
+# %% ../../nbs/60_lab.experiments.ipynb #8a9cf69d
 def larger_rates(
     experiment:Experiment, # Whose rates are looked for
     scores, # Label of a cell of `rate_cells` -> score
@@ -351,6 +354,7 @@ def larger_rates(
     at_end = [l for l,r in best.items() if r==last]
     return rate_cells(pick_cells(experiment, at_end), [2*last]) if at_end else None
 
+# %% ../../nbs/60_lab.experiments.ipynb #ee027725
 def best_rates(
     experiment:Experiment, # Whose rates are looked for
     scores, # Label of a cell of `rate_cells` -> score; a run that failed has none
@@ -365,6 +369,7 @@ def best_rates(
         out[l] = max(sorted(have), key=have.get)
     return out
 
+# %% ../../nbs/60_lab.experiments.ipynb #77758b63
 def with_rates(
     experiment:Experiment, # Of any cells
     rates:dict, # Label -> rate

@@ -75,8 +75,10 @@ class Job:
     mb:float = 0.            # Of the memory of the device
     def left(self): return self.images*(1-self.share)
 
+# %% ../../nbs/69_lab.queue.ipynb #a6a870bc
 def _entry_name(e): return f'{e["experiment"]} at {e.get("scale", "cpu")}'
 
+# %% ../../nbs/69_lab.queue.ipynb #75d0a614
 def _study_of(e, pack, blind, store):
     """(experiment, scale, seeds) of an entry. Of an entry with `tune` these are the trials of rates, as long as a store
     lacks one. Raises `ValueError` for a name that is not known here"""
@@ -456,6 +458,7 @@ def is_alive(self:Processes, j)->bool:
     if p := self.procs.get(j.key): return p.poll() is None
     return self._pid(j) is not None
 
+# %% ../../nbs/69_lab.queue.ipynb #abceeb28
 @patch
 def _pid(self:Processes, j):
     "Number of the process of a run; None where it has ended. Numbers are given again: the command line has to fit"
@@ -467,6 +470,7 @@ def _pid(self:Processes, j):
         return pid if str(self.file(j, 'json')).encode() in line.read_bytes() else None
     except (OSError, ValueError, KeyError, TypeError): return None
 
+# %% ../../nbs/69_lab.queue.ipynb #a9f50e16
 @patch
 def end(self:Processes, j):
     "End the process of a run"
@@ -475,18 +479,21 @@ def end(self:Processes, j):
     if pid is not None: os.kill(pid, signal.SIGTERM)
     if p: p.wait(30)
 
+# %% ../../nbs/69_lab.queue.ipynb #6b94e8e3
 @patch
 def share(self:Processes, j)->float|None:
     "The share of a run that is done; None before its first steps"
     try: return float(read_json(self.file(j, 'at'))['share'])
     except (OSError, ValueError, KeyError, TypeError): return None
 
+# %% ../../nbs/69_lab.queue.ipynb #d8556bf3
 @patch
 def mb(self:Processes, j)->float|None:
     "The memory of a device that a run holds; None where nobody knows"
     try: return float(read_json(self.file(j, 'at'))['mb'])+CONTEXT_MB
     except (OSError, ValueError, KeyError, TypeError): return None
 
+# %% ../../nbs/69_lab.queue.ipynb #d1ca5d3c
 @patch
 def find_running(self:Processes, jobs:list):
     "Bring jobs up to date that an earlier command started"

@@ -268,6 +268,7 @@ def _trial_scores(store, trial, base):
         return r['accuracy'] if pd.isna(d := r.get('accuracy_deduplicated')) else d
     return {l: score(store.row(k)) for l,k in keys.items() if store.has(k)}
 
+# %% ../../nbs/62_lab.runner.ipynb #a7a02997
 def rate_trials(
     experiment:Experiment, # Whose rates are looked for
     store, # A `Store`
@@ -284,6 +285,7 @@ def rate_trials(
         trial = further if further and not set(further.cells)<=set(new) else None
     return best_rates(experiment, scores, (*rates, 2*max(rates)))
 
+# %% ../../nbs/62_lab.runner.ipynb #f8f7d957
 def tune_rates(
     experiment:str|Experiment, # A name from `EXPERIMENTS`, or an experiment of your own
     store, # Path of the store, which keeps every trial as the study NAME_rates

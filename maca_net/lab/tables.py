@@ -401,6 +401,7 @@ _PRIMARY = schema.table(dict(experiment=schema.text(200), declared=schema.text(1
     level=schema.number(1e-6, .5), correction=schema.text(100, ('holm',)),
     comparisons=schema.list_of(_COMPARISON, 1, 100)))
 
+# %% ../../nbs/65_lab.tables.ipynb #996e3daf
 def read_primary(
     f, # primary.json of a store
 )->dict: # experiment, declared, data, scale, options, outcome, seeds, rates, tuning, level, correction, comparisons
@@ -423,6 +424,7 @@ def read_primary(
     except (TypeError, ValueError) as e: raise wrong(f'options: {first_line(e)}') from None
     return d
 
+# %% ../../nbs/65_lab.tables.ipynb #2a9d7ce6
 def primary_base(
     d:dict, # From `read_primary`
 )->RunConfig:
@@ -458,6 +460,7 @@ def declared_rates(
         if not isinstance(found, Experiment): out[k] = rate or found[k]
     return out
 
+# %% ../../nbs/65_lab.tables.ipynb #483049c1
 def primary_table(
     store, # A `Store`
     d:dict, # From `read_primary`

@@ -54,6 +54,7 @@ def other_classes(
     import torch
     return y[None]!=torch.arange(n_out, device=y.device)[:,None]
 
+# %% ../../nbs/46_methods.dmue.ipynb #4bf1ba55
 def in_columns(
     z, # Logits of the branches, K x B x (K-1)
 ): # K x B x K
@@ -64,6 +65,7 @@ def in_columns(
     columns = (classes[None,:-1]+(classes[None,:-1]>=classes[:,None]))[:,None].expand_as(z)
     return z.new_full((*z.shape[:2], k), -float('inf')).scatter(2, columns, z)
 
+# %% ../../nbs/46_methods.dmue.ipynb #b2a1a9cb
 def auxiliary_loss(
     z, # Logits of the branches, K x B x K, from `in_columns`
     y, # B class numbers
@@ -144,6 +146,7 @@ def branch_logits(
     import torch
     return torch.stack([c(f) for c,f in zip(net.branch_classifiers, features)])
 
+# %% ../../nbs/46_methods.dmue.ipynb #d70233cc
 def all_branches(net, fmap)->dict:
     """What the network says of a batch by all branches: `logits` of the target branch; `target` and `branches`, the
     features behind N; `branch_logits`; `mining_logits` without dropout"""
@@ -158,6 +161,7 @@ def all_branches(net, fmap)->dict:
         out['mining_logits'] = branch_logits(net, still.unflatten(0, normed.shape[:2])[1:])
     return dict(out, features=f[:normed.shape[1]])
 
+# %% ../../nbs/46_methods.dmue.ipynb #c1be0de8
 def dmue_head(net, fmap):
     "In training what all branches say, in evaluation the logits of the target branch"
     if net.training: return all_branches(net, fmap)
@@ -209,10 +213,12 @@ def check_labels(y, learn):
     if any(isinstance(cb, MixHandler) for cb in learn.cbs):
         raise ValueError('dmue needs the label of each image, which MixUp and CutMix mix: leave one of them out')
 
+# %% ../../nbs/46_methods.dmue.ipynb #a7f1ca81
 def weights_now(learn, readings):
     "The weights of the target branch and of the branches in this epoch"
     return ramps(learn.epoch, readings.ramp*learn.n_epoch)
 
+# %% ../../nbs/46_methods.dmue.ipynb #5d1a9645
 def dmue_target(outputs, y, learn, readings):
     "Cross-entropy of the scaled logits, as the options of the learner say, times its weight"
     from fastai.torch_core import get_model
@@ -222,17 +228,20 @@ def dmue_target(outputs, y, learn, readings):
     confidence = label_confidence(get_model(learn.model).confidence, outputs['features'], y, z.shape[1])
     return weights_now(learn, readings)[0]*cross_entropy_of(learn, confidence[:,None]*z, y)
 
+# %% ../../nbs/46_methods.dmue.ipynb #f0d73645
 def dmue_soft(outputs, y, learn, readings):
     "The distance from the mined labels, times its weights"
     mined = mined_labels(in_columns(outputs['mining_logits']), y, readings.temperature)
     return weights_now(learn, readings)[0]*readings.soft_weight*soft_loss(outputs['logits'], y, mined)
 
+# %% ../../nbs/46_methods.dmue.ipynb #99426f0c
 def dmue_similar(outputs, y, learn, readings):
     "The difference of similarities, times its weights"
     branches = outputs['branches' if readings.similarity=='features' else 'branch_logits']
     loss = similarity_loss(branches, outputs['target'], y)
     return weights_now(learn, readings)[0]*readings.similarity_weight*loss
 
+# %% ../../nbs/46_methods.dmue.ipynb #208390ec
 def dmue_auxiliary(outputs, y, learn, readings):
     "Cross-entropy of the branches, times its weight"
     return weights_now(learn, readings)[1]*auxiliary_loss(in_columns(outputs['branch_logits']), y)
