@@ -83,7 +83,7 @@ def test_the_first_answer_comes_soon(weights):
     assert min(face)<.01
 
 def test_without_torch_it_installs_and_answers(weights, tmp_path):
-    "The steps of the README and of the Dockerfile, in a virtual environment that has nothing else"
+    "The steps of notebook 80 and of the Dockerfile, in a virtual environment that has nothing else"
     src = tmp_path/'src'
     keep = ('pyproject.toml', 'settings.ini', 'setup.py', 'MANIFEST.in', 'README.md', 'LICENSE')
     src.mkdir()
