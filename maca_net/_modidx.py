@@ -944,6 +944,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'maca_net/lab/report.py'),
                                      'maca_net.lab.report._blind_progress': ('lab.report.html#_blind_progress', 'maca_net/lab/report.py'),
                                      'maca_net.lab.report._cell_text': ('lab.report.html#_cell_text', 'maca_net/lab/report.py'),
+                                     'maca_net.lab.report._executed': ('lab.report.html#_executed', 'maca_net/lab/report.py'),
                                      'maca_net.lab.report._first_lines': ('lab.report.html#_first_lines', 'maca_net/lab/report.py'),
                                      'maca_net.lab.report._progress_text': ('lab.report.html#_progress_text', 'maca_net/lab/report.py'),
                                      'maca_net.lab.report.latex_table': ('lab.report.html#latex_table', 'maca_net/lab/report.py'),

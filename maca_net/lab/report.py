@@ -6,7 +6,7 @@
 __all__ = ['study_text', 'report_notebooks', 'latex_table', 'save_tables', 'make_report', 'write_index']
 
 # %% ../../nbs/66_lab.report.ipynb #4e626392
-import html, maca_net, os, re, site, subprocess, sys
+import html, maca_net, os, re, site, sys
 from csv import writer
 from html.parser import HTMLParser
 from pathlib import Path
@@ -122,6 +122,26 @@ def save_tables(
         files += [csv, tex]
     return files
 
+# %% ../../nbs/66_lab.report.ipynb #q1000010
+def _executed(files, env):
+    """The notebooks of files with the outputs of their cells. One process runs them all, since its imports take seconds;
+    each begins without names. Raises `ValueError` naming what fails"""
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    nbs = [nbformat.read(f, 4) for f in files]
+    whole = nbformat.v4.new_notebook(metadata=nbs[0].metadata)
+    for nb in nbs:
+        whole.cells += [nbformat.v4.new_code_cell('%reset -f'), *nb.cells]
+        for c in nb.cells:
+            if c.cell_type=='code': c.outputs = []
+    place = dict(metadata=dict(path=str(files[0].parent)))
+    try: NotebookClient(whole, timeout=None, resources=place).execute(env=env)
+    except CellExecutionError as e:
+        def failed(nb): return any(o.output_type=='error' for c in nb.cells for o in c.get('outputs', []))
+        raise ValueError(f'{next(f for f,nb in zip(files, nbs) if failed(nb))}: {e.ename}: {e.evalue}') from None
+    return nbs
+
 # %% ../../nbs/66_lab.report.ipynb #eb29fd17
 def make_report(
     store, # Path of the store
@@ -135,12 +155,12 @@ def make_report(
     reports = report_notebooks(notebooks)
     with needs('report', 'nbconvert', 'ipykernel'): import ipykernel, nbconvert      # noqa: F401
     env = {**os.environ, 'MACA_STORE': str(store), 'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}
-    for nb in reports:
-        command = [sys.executable, '-m', 'nbconvert', '--to', 'html', '--execute', '--no-input', '--output-dir',
-            str(out), str(nb)]
-        r = subprocess.run(command, env=env, capture_output=True, text=True)
-        if r.returncode: raise ValueError(f'{nb}: {(r.stderr.strip().splitlines() or ["failed"])[-1]}')
-        save_tables(out/f'{nb.stem}.html')
+    exporter = nbconvert.HTMLExporter(exclude_input=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for f,nb in zip(reports, _executed(reports, env)):
+        page,_ = exporter.from_notebook_node(nb, resources=dict(metadata=dict(name=f.stem)))
+        (out/f'{f.stem}.html').write_text(page, encoding='utf-8')
+        save_tables(out/f'{f.stem}.html')
     return [write_index(out, reports), *(out/f'{nb.stem}.html' for nb in reports)]
 
 # %% ../../nbs/66_lab.report.ipynb #q1000005
