@@ -22,10 +22,11 @@ def _python(args):
     sys.argv = ['-c', *args[at+2:]]
     exec(compile(args[at+1], '<string>', 'exec'), dict(__name__='__main__'))
 
+def _entry(name): return next(iter(importlib.metadata.entry_points(group='console_scripts', name=name)), None)
+
 def _command(name, args):
     sys.argv = [name, *args]
-    entry, = importlib.metadata.entry_points(group='console_scripts', name=name)
-    sys.exit(entry.load()())
+    sys.exit(_entry(name).load()())
 
 def _child(args, cwd, env, folder):
     os.environ.clear()
@@ -36,17 +37,22 @@ def _child(args, cwd, env, folder):
     import matplotlib, torch
     matplotlib.use(env.get('MPLBACKEND', 'Agg'))
     if 'OMP_NUM_THREADS' in env: torch.set_num_threads(int(env['OMP_NUM_THREADS']))
-    if '-c' in args and Path(args[0]).name.startswith('python'): _python(args[1:])
+    if _is_code(args): _python(args[1:])
     else: _command(Path(args[0]).name, args[1:])
+
+def _is_code(args): return '-c' in args and Path(args[0]).name.startswith('python')
+def _is_command(args): return Path(args[0]).name.startswith('maca_') and _entry(Path(args[0]).name)
 
 def _with_gpu():
     import torch
     return torch.cuda.is_available()
 
 def run(*args, cwd=None, env=None, timeout=900):
-    "What `subprocess.run` with `capture_output` and `text` says of a command. A GPU cannot be used after a fork"
+    """What `subprocess.run` with `capture_output` and `text` says of a command. Other programs than those of the package
+    and `python -c` are started as usual, and all where there is a GPU, which cannot be used after a fork"""
     args,env = [str(a) for a in args],dict(env or os.environ)
-    if _with_gpu(): return subprocess.run(args, capture_output=True, text=True, cwd=cwd, env=env, timeout=timeout)
+    if not (_is_code(args) or _is_command(args)) or _with_gpu():
+        return subprocess.run(args, capture_output=True, text=True, cwd=cwd, env=env, timeout=timeout)
     with tempfile.TemporaryDirectory() as d:
         p = server.Process(target=_child, args=(args, str(cwd or os.getcwd()), env, d))
         p.start()

@@ -97,5 +97,5 @@ def test_report(folder):
     rows = [json.loads(f.read_text()) for f in (folder/'results'/'pools'/'rows').glob('*.json')]
     assert len(rows)==2
     assert [len(r['history']['length']) for r in rows if 'two_pools' in r['key']]==[1]
-    html, = [Path(l) for l in reported.stdout.split() if l.endswith('.html')]
+    _,html = [Path(l) for l in reported.stdout.split() if l.endswith('.html')]          # behind the index
     assert 'two pools' in html.read_text()
