@@ -48,8 +48,8 @@ def _with_gpu():
     return torch.cuda.is_available()
 
 def run(*args, cwd=None, env=None, timeout=900):
-    """What `subprocess.run` with `capture_output` and `text` says of a command. Other programs than those of the package
-    and `python -c` are started as usual, and all where there is a GPU, which cannot be used after a fork"""
+    """What `subprocess.run` with `capture_output` and `text` says of a command. Other programs than those of the
+    package and `python -c` are started as usual, and all where there is a GPU, which cannot be used after a fork"""
     args,env = [str(a) for a in args],dict(env or os.environ)
     if not (_is_code(args) or _is_command(args)) or _with_gpu():
         return subprocess.run(args, capture_output=True, text=True, cwd=cwd, env=env, timeout=timeout)
