@@ -72,12 +72,13 @@ def open_text(
 def read_table(
     file, # A table with a line of names
     columns, # The names that it must have
+    **kwargs, # To `pd.read_csv`
 )->pd.DataFrame: # Row i stands in line i+2 of the file
     "A table, separated by commas, semicolons or tabs. Raises `ValueError` naming the file and the damaged line"
     with open_text(file) as f:
         sep = max(',;\t', key=f.readline().count)
         f.seek(0)
-        try: df = pd.read_csv(f, sep=sep, skip_blank_lines=False).dropna(how='all')
+        try: df = pd.read_csv(f, sep=sep, skip_blank_lines=False, **kwargs).dropna(how='all')
         except ValueError as e: raise ValueError(f'{file} cannot be read as a table ({first_line(e)})') from None
     df.columns = df.columns.str.strip()
     if miss := set(columns) - set(df.columns): raise ValueError(f'{file} lacks the columns {sorted(miss)}')

@@ -124,8 +124,8 @@ def save_tables(
 
 # %% ../../nbs/66_lab.report.ipynb #q1000010
 def _executed(files, env):
-    """The notebooks of files with the outputs of their cells. One process runs them all, since its imports take seconds;
-    each begins without names. Raises `ValueError` naming what fails"""
+    """The notebooks of files with the outputs of their cells. One process runs them all, since its imports take
+    seconds; each begins without names. Raises `ValueError` naming what fails"""
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError

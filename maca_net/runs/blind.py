@@ -88,9 +88,7 @@ def read_blind_labels(
     file, # CSV with the columns name and label
 )->pd.Series: # Name -> label, '' for a face that is not counted
     "The labels of blind faces. Raises `ValueError`, naming the file, for what is no such file, or a name twice"
-    try: t = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as e:
-        raise ValueError(f'{file} cannot be read as a CSV file ({first_line(e)})') from None
+    t = read_table(file, (), dtype=str).fillna('')
     if missing := [c for c in ('name', 'label') if c not in t]:
         have = ', '.join(map(str, t.columns))
         raise ValueError(f'{file} has no column {" and no column ".join(missing)}: it takes name,label, not {have}')
