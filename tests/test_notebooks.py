@@ -20,8 +20,8 @@ def module_notebooks():
     return found
 
 NOTEBOOKS = module_notebooks()
-# such as '49', or '49b' behind it
-NUMBER = {module: re.match(r'\d\d[a-z]?', f.name)[0] for f,module in NOTEBOOKS.items()}
+def number_of(notebook): return re.match(r'\d\d[a-z]?', notebook.name)[0]            # such as '49', or '49b' behind it
+NUMBER = {module: number_of(f) for f,module in NOTEBOOKS.items()}
 
 def is_exported(source): return bool(re.search(r'^#\| ?exports?$', source, re.M))
 
@@ -42,7 +42,7 @@ def own_modules(names): return {o.removeprefix('maca_net.') for o in names if o.
 
 def too_high(notebook, source):
     "What a cell imports from its own or a higher number; a program that it starts may import the notebook's own module"
-    nodes,number = list(ast.walk(parsed(source))),int(notebook.name[:2])
+    nodes,number = list(ast.walk(parsed(source))),number_of(notebook)
     texts = [o.value for o in nodes if isinstance(o, ast.Constant) and isinstance(o.value, str)]
     started = own_modules(m for t in texts for m in re.findall(r'(?:from|import) (maca_net[\w.]*)', t))
     imported = own_modules(set().union(*map(imported_by, nodes)))
