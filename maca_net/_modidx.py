@@ -1644,6 +1644,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'maca_net.options.Registry.register': ('options.html#registry.register', 'maca_net/options.py'),
                                   'maca_net.options.Registry.values': ('options.html#registry.values', 'maca_net/options.py'),
                                   'maca_net.options._entry_points': ('options.html#_entry_points', 'maca_net/options.py'),
+                                  'maca_net.options._plugin_advice': ('options.html#_plugin_advice', 'maca_net/options.py'),
                                   'maca_net.options.check_choice': ('options.html#check_choice', 'maca_net/options.py'),
                                   'maca_net.options.load_plugins': ('options.html#load_plugins', 'maca_net/options.py')},
             'maca_net.profile': { 'maca_net.profile.count_flops': ('profile.html#count_flops', 'maca_net/profile.py'),

@@ -78,6 +78,10 @@ _loaded = set()
 # slow: every installed package is looked at
 def _entry_points()->tuple: return tuple(o.value for o in importlib.metadata.entry_points(group='maca_net'))
 
+def _plugin_advice(module, e):
+    return (f'plugin {module} cannot be imported ({e}): MACA_PLUGINS names modules, without .py, and their folder has '
+        'to be on PYTHONPATH')
+
 def load_plugins():
     """Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS
     names. Raises `ImportError` for one that cannot be imported"""
@@ -86,7 +90,7 @@ def load_plugins():
         if module in _loaded: continue
         _loaded.add(module)
         try: importlib.import_module(module)
-        except ImportError as e: raise ImportError(f'plugin {module} cannot be imported ({e}): see MACA_PLUGINS') from e
+        except ImportError as e: raise ImportError(_plugin_advice(module, e)) from e
 
 # %% ../nbs/01_options.ipynb #6c91faeb
 METHODS = Registry('method', 'maca_net.methods', dict(plain='baseline', paper='maca'), leave_out=('base',))

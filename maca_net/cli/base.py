@@ -44,7 +44,14 @@ def _version():
     from maca_net import __version__
     return __version__
 
-def _parser(prog, description, epilog): return CommandParser(prog, description=description, epilog=epilog)
+def _parser(prog, description, epilog):
+    "The parser of a command. A plugin that cannot be imported is one line, too"
+    p = CommandParser(prog, description=description, epilog=epilog)
+    if os.environ.get('MACA_PLUGINS'):
+        from maca_net.options import load_plugins
+        try: load_plugins()
+        except ImportError as e: p.exit(2, f'{prog}: error: {first_line(e)}\n')
+    return p
 
 # %% ../../nbs/81_cli.base.ipynb #9055bd38
 def command_output(
