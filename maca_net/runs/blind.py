@@ -88,6 +88,9 @@ def read_blind_labels(
     file, # CSV with the columns name and label
 )->pd.Series: # Name -> label, '' for a face that is not counted
     "The labels of blind faces. Raises `ValueError`, naming the file, for what is no such file, or a name twice"
+    with open_text(file) as f:                                # which keeps bytes that are no UTF-8 as lone surrogates
+        if re.search('[\udc80-\udcff]', f.read()):
+            raise ValueError(f'{file} is neither UTF-8 nor UTF-16: save it as UTF-8')
     t = read_table(file, (), dtype=str).fillna('')
     if missing := [c for c in ('name', 'label') if c not in t]:
         have = ', '.join(map(str, t.columns))
