@@ -1,8 +1,7 @@
 """Commands in processes that are forked from one that has imported what takes seconds to import.
 
 `run` is `subprocess.run` for the commands of this package and for `python -c`: output, exit status, environment and
-folder are the command's own. A test of signals, or of what a command
-imports, starts a real process itself."""
+folder are the command's own. A test of signals, or of what a command imports, starts a real process itself."""
 import importlib.metadata, multiprocessing, os, subprocess, sys, tempfile
 from pathlib import Path
 
