@@ -119,3 +119,39 @@ def test_no_notebook_is_skipped():
     "A notebook with `skip_exec` counts as passed and is never run"
     for f in NOTEBOOKS:
         assert 'skip_exec' not in f.read_text(encoding='utf-8'), f.name
+
+def names_in(node, names):
+    "Which of the names a node lists: in a literal, a signature, or a call that hands them on. A number is a setting"
+    def handed(o): return getattr(o, 'id', getattr(o, 'attr', None))
+    found = []
+    if isinstance(node, (ast.Tuple, ast.List, ast.Set)): found = [getattr(o, 'value', None) for o in node.elts]
+    if isinstance(node, ast.Dict): found = [getattr(o, 'value', None) for o in node.keys]
+    if isinstance(node, ast.arguments): found = [a.arg for a in node.args + node.kwonlyargs]
+    if isinstance(node, ast.Call):
+        numbers = [k for k in node.keywords if isinstance(getattr(k.value, 'value', None), (int, float))]
+        found = [k.arg for k in node.keywords if k not in numbers] + [handed(o) for o in node.args]
+    return [o for o in found if isinstance(o, str) and o in names]
+
+@pytest.mark.parametrize('source,n', [
+    ("('n_heads', 'afc_weight')", 2), ("{'n_heads': 'h', 'afc_weight': 'a'}", 2),
+    ("dict(n_heads='h', mi_weight='u')", 2), ('def f(x, afc_weight=None, *, mi_weight=None): pass', 2),
+    ('f(cfg.n_heads, cfg.afc_weight)', 2), ('f(n_heads=n_heads, afc_weight=afc_weight)', 2),
+    ('Readings(n_heads=0, afc_weight=0.)', 0), ("('n_heads', 'x')", 1)])
+def test_a_list_is_found(source, n):
+    "What the next test looks for"
+    names = ('n_heads', 'afc_weight', 'mi_weight')
+    assert max(len(names_in(o, names)) for o in ast.walk(ast.parse(source)))==n
+
+def test_options_of_methods_are_listed_once():
+    "`READING_OPTIONS` says which readings have an option: no other module lists two of them"
+    from dataclasses import fields
+    from maca_net.models.readings import READING_OPTIONS, Readings
+    from maca_net.runs.config import METHOD_OPTIONS, RunConfig
+    for cls in (Readings, RunConfig): assert {f.name for f in fields(cls)}>=set(READING_OPTIONS), cls
+    assert set(METHOD_OPTIONS)>set(READING_OPTIONS)
+    lists = []
+    for f in (ROOT/'maca_net').rglob('*.py'):
+        if f==ROOT/'maca_net'/'models'/'readings.py': continue
+        for node in ast.walk(ast.parse(f.read_text(encoding='utf-8'))):
+            if len(found := names_in(node, READING_OPTIONS))>1: lists.append((str(f.relative_to(ROOT)), found))
+    assert not lists, lists

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from ..core import *
 from ..options import *
+from ..models.readings import *
 from ..runs.config import *
 from .base import *
 from .base import _AGAIN, _LESS, _guard, _parser
@@ -30,7 +31,8 @@ _TRAIN = '''examples:
       without a folder valid a fifth of each class is set aside'''
 
 # %% ../../nbs/82_cli.train.ipynb #649ef207
-_OLD_OPTIONS = dict(method=['--preset'], afc_weight=['--a'], mi_weight=['--u'])        # of version 0.1
+# of version 0.1
+_OLD_OPTIONS = {new: [f'--{old}'] for old,new in dict(preset='method', **OLD_NAMES).items()}
 
 def _names_of(registry): return '; '.join(f'{n}: {registry.about(n)}' for n in registry.names())
 
@@ -63,9 +65,8 @@ def train_parser():
 def default_out(args):
     "The folder of a run: what is changed in the method is in its name"
     args = dict(args, data=data_name(args['data'], args['path']))
-    own = dict(n_heads='h', afc_weight='a', mi_weight='u')
-    changed = ''.join(f'-{s}{args[k]:g}' for k,s in own.items() if args[k] is not None) + (f'-{args["readings"]}'
-        if args['readings'] else '')
+    changed = ''.join(f'-{s}{args[k]:g}' for k,s in READING_OPTIONS.items() if args[k] is not None)
+    if args['readings']: changed += f'-{args["readings"]}'
     return 'runs/{data}-{method}{changed}-{arch}-{size}-s{seed}'.format(changed=changed, **args)
 
 # %% ../../nbs/82_cli.train.ipynb #dce4549f

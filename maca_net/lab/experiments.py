@@ -259,7 +259,7 @@ def canonical(
     was,own = asdict(METHODS[name].readings),{}
     changed = {k: v for k,v in asdict(cfg.get_readings()).items() if v!=was[k]}
     if isinstance(METHODS[name].readings, Readings):
-        own = {k: changed.pop(k, None) for k in ('n_heads', 'afc_weight', 'mi_weight')}
+        own = {k: changed.pop(k, None) for k in READING_OPTIONS}
     return replace(cfg, method=name, **own, readings=','.join(f'{k}={v}' for k,v in changed.items()) or None)
 
 # %% ../../nbs/60_lab.experiments.ipynb #22ed96f0

@@ -162,14 +162,15 @@ def run_flops(
 )->float: # Floating point operations of one image, forward
     "What an image costs, counted on a network of the run on the CPU"
     b = vars(resolve(replace(cfg, weights=None)).backbone)
-    return _flops(cfg.method, cfg.readings, cfg.n_heads, cfg.afc_weight, cfg.mi_weight, cfg.size, tuple(b.items()))
+    own = tuple((k, getattr(cfg, k)) for k in METHOD_OPTIONS)
+    return _flops(own, cfg.size, tuple(b.items()))
 
 @lru_cache
-def _flops(method, readings, n_heads, afc_weight, mi_weight, size, backbone):
-    own = RunConfig(method=method, readings=readings, n_heads=n_heads, afc_weight=afc_weight,
-        mi_weight=mi_weight).get_readings()
+def _flops(own, size, backbone):
+    cfg = RunConfig(**dict(own))
     with torch.random.fork_rng(devices=[]):
-        return float(count_flops(build_network(8, method, readings=own, **dict(backbone)), size, torch.device('cpu')))
+        net = build_network(8, cfg.method, readings=cfg.get_readings(), **dict(backbone))
+        return float(count_flops(net, size, torch.device('cpu')))
 
 def estimate(
     jobs:list, # Of `Job`, changed in place

@@ -38,7 +38,7 @@ class MACANet(FaceNetwork):
     ):
         super().__init__(create_backbone(arch, stem, last_stride) if isinstance(arch, str) else arch)
         if weights is not None: self.weights_info = load_backbone(self.backbone, weights)
-        r = self.readings = get_readings(readings, n_heads=n_heads, mi_weight=0. if n_heads==0 else None)
+        r = self.readings = resolve_readings(get_readings(readings), n_heads=n_heads)
         nf = self.backbone.num_features
         dim = DIM if r.n_heads else nf
         if dim!=nf: self.neck = conv_bn(nf, dim)

@@ -200,10 +200,10 @@ class RunConfig(FitOptions):
         "The method's readings with those of this run, without those that have no effect"
         own,idle = METHODS[self.method].readings,self.idle_readings()
         changes = {k: v for k,v in parse_readings(self.readings, own).items() if k not in idle}
-        return resolve_readings(own, changes, self.n_heads, self.afc_weight, self.mi_weight)
+        return resolve_readings(own, changes, **{k: getattr(self, k) for k in READING_OPTIONS})
 
 # what says which network is trained by which losses
-METHOD_OPTIONS = ('method', 'readings', 'n_heads', 'afc_weight', 'mi_weight')
+METHOD_OPTIONS = ('method', 'readings', *READING_OPTIONS)
 
 # %% ../../nbs/50_runs.config.ipynb #4372d581
 @dataclass(frozen=True)

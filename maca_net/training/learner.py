@@ -129,14 +129,12 @@ class ValidCrossEntropy(FaceCrossEntropy):
         return inp.sum()*0 if inp.requires_grad else super().__call__(inp, targ, **kwargs)
 
 # %% ../../nbs/30_training.learner.ipynb #a87925c5
+@use_kwargs_dict(keep=True, **dict.fromkeys(READING_OPTIONS))
 def maca_learner(
     dls, # From `ferplus_dls`, `rafdb_dls`, `folder_dls`, `synth_dls`, or any fastai image `DataLoaders`
     arch:str='resnet34', # Backbone, see `create_backbone`
     method='maca', # Name in `METHODS`, or a `Method`: network and losses; its training recipe is `get_recipe(method)`
     readings=None, # Changes to the method's readings: a dict, text such as 'fusion=mean', or readings as a whole
-    afc_weight:float=None, # Weight of AFC; None: the method's, 0: without
-    mi_weight:float=None, # Weight of MI; None: the method's, 0: without
-    n_heads:int=None, # Attention heads; None: the method's
     precision:str='auto', # 'auto' (what the hardware does fast), 'bf16', 'fp16' or 'fp32'
     checkpointing:bool=False, # Less memory for more time: compute a ResNet's stages again in the backward pass
     compile:bool=False, # `torch.compile`; gains nothing for training on a CPU
@@ -150,11 +148,12 @@ def maca_learner(
     weights=None, # Start of the backbone, see `build_network`
     stem:str='imagenet', # See `create_backbone`
     last_stride:int=2, # See `create_backbone`
-    **kwargs, # To `Learner`
+    **kwargs, # `READING_OPTIONS`, None: the method's; all others to `Learner`
 )->Learner:
     "A `Learner` for a method. AFC alone is `method='baseline', afc_weight=1`; heads without MI `mi_weight=0`"
     method = METHODS[method] if isinstance(method, str) else method
-    readings = resolve_readings(method.readings, readings, n_heads, afc_weight, mi_weight)
+    own = {k: kwargs.pop(k, None) for k in READING_OPTIONS}
+    readings = resolve_readings(method.readings, readings, **own)
     net = build_network(dls.c, method, arch, readings, weights, stem, last_stride)
     if weights is not None and hasattr(net.backbone, 'settle'):
         net.backbone.settle([dls.train.one_batch()[0] for _ in range(4)])
