@@ -233,6 +233,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.data.faces.flip_labels': ('data.faces.html#flip_labels', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.load_pixels': ('data.faces.html#load_pixels', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.mark_seen': ('data.faces.html#mark_seen', 'maca_net/data/faces.py'),
+                                     'maca_net.data.faces.note_skipped': ('data.faces.html#note_skipped', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.open_text': ('data.faces.html#open_text', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.pixel_hash': ('data.faces.html#pixel_hash', 'maca_net/data/faces.py'),
                                      'maca_net.data.faces.read_table': ('data.faces.html#read_table', 'maca_net/data/faces.py'),

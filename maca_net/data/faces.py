@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'DataWarning', 'MissingSplit', 'MissingImage', 'UnreadableImage', 'WrongSize', 'DuplicateName',
            'DuplicatePixels', 'SeveralLabels', 'CountDiffers', 'NoLabel', 'NotAFace', 'ClassesNamed', 'SkippedFile',
-           'text_encoding', 'open_text', 'read_table', 'check_file_names', 'Faces', 'visible_files', 'pixel_hash',
-           'mark_seen', 'load_pixels', 'audit', 'stratified_split', 'flip_labels', 'fingerprint', 'counts_table',
-           'DatasetSpec']
+           'text_encoding', 'open_text', 'read_table', 'check_file_names', 'Faces', 'visible_files', 'note_skipped',
+           'pixel_hash', 'mark_seen', 'load_pixels', 'audit', 'stratified_split', 'flip_labels', 'fingerprint',
+           'counts_table', 'DatasetSpec']
 
 # %% ../../nbs/06_data.faces.ipynb #c57c34ae
 import codecs, hashlib, warnings
@@ -145,6 +145,14 @@ def visible_files(
     files,skipped = walk_files(folder)
     if skipped: warnings.warn(skipped_text(folder, skipped), SkippedFile, stacklevel=2)
     return files
+
+def note_skipped(
+    faces:Faces, # What was read
+    folder, # From where
+    skipped, # Second answer of `walk_files`
+):
+    "Keep and say in one line which files of the system were skipped, where there are any"
+    if skipped: faces.note(SkippedFile, 'all', len(skipped), skipped_text(folder, skipped))
 
 # %% ../../nbs/06_data.faces.ipynb #27ad93d3
 def _find_root(path, *inside, what):

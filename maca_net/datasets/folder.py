@@ -138,7 +138,7 @@ def read_folder(
     faces = Faces('folder', df, [], None, info=dict(split_seed=split_seed, valid_pct=valid_pct))
     for text,files in left.items():
         if files: faces.note(UnreadableImage, 'all', len(files), f'folder: {len(files)} {text}: {_names(files)}')
-    if skipped: faces.note(SkippedFile, 'all', len(skipped), skipped_text(root, skipped))
+    note_skipped(faces, root, skipped)
     if affectnet: faces = _without_faceless(faces)
     if not len(faces):
         raise ValueError(f'{root} holds no images in class folders: expected such as {root}/happy/1.jpg or '

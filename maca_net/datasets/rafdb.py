@@ -121,6 +121,7 @@ def read_rafdb(
     faces = Faces('rafdb', df, sort_vocab(_RAF.values()), None, rule='single',
                   info=dict(split_valid=True, split_seed=split_seed, valid_pct=valid_pct,
                       labels=None if labels is None else Path(labels).name))
+    note_skipped(faces, root, walk_files(root)[1])
     faces = _rafdb_splits_there(faces, root/'Image'/'aligned' if official else root)
     faces = _load(faces, 'RGB', None, on_bad, progress=progress)
     if faces.size is None:

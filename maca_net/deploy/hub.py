@@ -13,6 +13,7 @@ from pathlib import Path
 from ..core import *
 from ..options import *
 from ..data.images import *
+from ..data.faces import *
 from ..runs.config import *
 from ..runs.evaluate import *
 from .shipped import *
@@ -199,7 +200,7 @@ def write_blind_table(
     file, # .csv
 )->int: # Faces
     "A row a face: its name and the probability of each expression. Raises `ValueError` for a folder without faces"
-    names = sorted(o for o in Path(faces).iterdir() if o.suffix.lower() in EXTENSIONS)
+    names = [o for o in visible_files(faces) if o.suffix.lower() in EXTENSIONS]
     if not names: raise ValueError(f'{faces}: no face lies there')
     with atomic_path(file) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         w = csv.writer(f)

@@ -25,7 +25,7 @@ def blind_files(
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f'blind {folder}: there is no such folder; it takes a folder of faces without labels')
-    files = [f for f in walk_files(folder)[0] if f.suffix.lower() in EXTENSIONS]
+    files = [f for f in visible_files(folder) if f.suffix.lower() in EXTENSIONS]
     if not files: raise ValueError(f'blind {folder}: no picture lies there; it takes a folder of faces without labels')
     return files
 
