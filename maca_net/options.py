@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'DATASETS', 'BACKBONES', 'FERPLUS_RULES', 'TARGETS', 'BALANCES', 'AUGMENTS', 'STATS', 'STEMS', 'SCHEDULES',
-           'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'PAPER_RECIPE', 'Registry', 'load_plugins',
-           'check_choice']
+           'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'PAPER_RECIPE', 'Registry', 'plugins_text',
+           'load_plugins', 'check_choice']
 
 # %% ../nbs/01_options.ipynb #fab7b12e
 import ast, importlib, importlib.metadata, importlib.util, os, pkgutil
@@ -55,9 +55,13 @@ class Registry:
         if name not in self.entries and name in self.modules():
             importlib.import_module(self.elsewhere.get(name, f'{self.package}.{name}'))
         if name not in self.entries: load_plugins()
-        if name not in self.entries: raise ValueError(f'{self.kind} is one of {", ".join(self.names())}, not '
-            f'{name!r}{did_you_mean(name, [*self.names(), *self.aliases])}')
+        if name not in self.entries: raise self.unknown(name)
         return self.entries[name]
+
+    def unknown(self, name)->ValueError:
+        "The error for a name that is not known: what there is, and where more comes from"
+        return ValueError(f'{self.kind} is one of {", ".join(self.names())}, not '
+            f'{name!r}{did_you_mean(name, [*self.names(), *self.aliases])}; {plugins_text()}')
 
     def __contains__(self, name): return self.aliases.get(name, name) in self.names()
     def __iter__(self): return iter(self.names())
@@ -81,6 +85,10 @@ def _entry_points()->tuple: return tuple(o.value for o in importlib.metadata.ent
 def _plugin_advice(module, e):
     return (f'plugin {module} cannot be imported ({e}): MACA_PLUGINS names modules, without .py, and their folder has '
         'to be on PYTHONPATH')
+
+def plugins_text()->str:
+    "Where names come from that this package does not bring"
+    return f'MACA_PLUGINS, which names modules with others, is {os.environ.get("MACA_PLUGINS") or "not set"}'
 
 def load_plugins():
     """Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS
@@ -127,4 +135,5 @@ def check_choice(
 ):
     "Raises `ValueError` for a word that an option does not take"
     if value in choices: return
+    if isinstance(choices, Registry): raise choices.unknown(value)
     raise ValueError(f'{name} is one of {", ".join(map(str, choices))}, not {value!r}{did_you_mean(value, choices)}')

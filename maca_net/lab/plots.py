@@ -80,6 +80,7 @@ def plot_learning_curves(
     panels:dict, # Title -> side -> runs, each a pair of arrays: images seen, accuracy in 0..1 (as `learning_curves`)
     sides=None, # The sides in the order of their colours, the first in black; None: as they come
     least:float=.6, # Accuracies below are not shown
+    unit:str='images seen', # Or 'epochs', where `learning_curves` knows no number of images
 ):
     "Accuracy against images seen, a panel a scale: the mean of a side's runs, and each run as a thin line"
     sides = list(sides or dict.fromkeys(s for p in panels.values() for s in p))
@@ -91,9 +92,10 @@ def plot_learning_curves(
             runs,colour = panel[side],colours[side]
             n = min(len(acc) for _,acc in runs)
             for x,acc in runs if len(runs)>1 else (): ax.plot(x, 100*acc, lw=.6, alpha=.5, color=colour)
-            ax.plot(runs[0][0][:n], 100*np.mean([acc[:n] for _,acc in runs], axis=0), lw=1.8, color=colour, label=side)
+            mean,dot = 100*np.mean([acc[:n] for _,acc in runs], axis=0),'o' if n==1 else None       # one epoch: no line
+            ax.plot(runs[0][0][:n], mean, lw=1.8, marker=dot, color=colour, label=side)
         top = max(a.max() for runs in panel.values() for _,a in runs)
-        ax.set(title=drawn_name(title), xlabel='images seen', ylabel='accuracy, all validation images, %',
+        ax.set(title=drawn_name(title), xlabel=unit, ylabel='accuracy, all validation images, %',
             ylim=(100*min(least, .8*top), 100*top+2))
         ax.xaxis.set_major_formatter(lambda v, _: f'{v/1e6:g} M' if v>=1e4 else f'{v:g}')
         ax.title.set_fontsize(9)

@@ -6,7 +6,7 @@
 __all__ = ['study_text', 'report_notebooks', 'latex_table', 'save_tables', 'make_report', 'write_index']
 
 # %% ../../nbs/66_lab.report.ipynb #4e626392
-import html, maca_net, os, re, site, sys
+import html, maca_net, os, re, site, sys, tempfile
 from csv import writer
 from html.parser import HTMLParser
 from pathlib import Path
@@ -123,6 +123,11 @@ def save_tables(
     return files
 
 # %% ../../nbs/66_lab.report.ipynb #q1000010
+def _kernel_config(folder):
+    "The kernel is spoken to by sockets in a folder: over TCP, others on the machine could listen. Windows has only TCP"
+    from traitlets.config import Config
+    return Config({} if os.name=='nt' else dict(KernelManager=dict(transport='ipc', ip=f'{folder}/k')))
+
 def _executed(files, env):
     """The notebooks of files with the outputs of their cells. One process runs them all, since its imports take
     seconds; each begins without names. Raises `ValueError` naming what fails"""
@@ -136,7 +141,9 @@ def _executed(files, env):
         for c in nb.cells:
             if c.cell_type=='code': c.outputs = []
     place = dict(metadata=dict(path=str(files[0].parent)))
-    try: NotebookClient(whole, timeout=None, resources=place).execute(env=env)
+    try:
+        with tempfile.TemporaryDirectory() as d:
+            NotebookClient(whole, timeout=None, resources=place, config=_kernel_config(d)).execute(env=env)
     except CellExecutionError as e:
         def failed(nb): return any(o.output_type=='error' for c in nb.cells for o in c.get('outputs', []))
         raise ValueError(f'{next(f for f,nb in zip(files, nbs) if failed(nb))}: {e.ename}: {e.evalue}') from None
@@ -159,9 +166,9 @@ def make_report(
     out.mkdir(parents=True, exist_ok=True)
     for f,nb in zip(reports, _executed(reports, env)):
         page,_ = exporter.from_notebook_node(nb, resources=dict(metadata=dict(name=f.stem)))
-        (out/f'{f.stem}.html').write_text(page, encoding='utf-8')
+        (out/f'{f.stem}.html').write_text(_with_head(page, *_first_lines(f)), encoding='utf-8')
         save_tables(out/f'{f.stem}.html')
-    return [write_index(out, reports), *(out/f'{nb.stem}.html' for nb in reports)]
+    return [write_index(out), *(out/f'{nb.stem}.html' for nb in reports)]
 
 # %% ../../nbs/66_lab.report.ipynb #q1000005
 def _first_lines(nb):
@@ -171,19 +178,26 @@ def _first_lines(nb):
     title = lines[0].lstrip('# ') if lines and lines[0].startswith('#') else nb.stem
     return title,first(l.lstrip('> ') for l in lines if l.startswith('>')) or ''
 
+def _with_head(page, title, line):
+    "The HTML of a report with its first lines in the head, where `write_index` finds them"
+    head = f'<title>{html.escape(title)}</title><meta name="description" content="{html.escape(line)}">'
+    return re.sub('<title>.*?</title>', lambda _: head, page, count=1, flags=re.S)
+
+def _index_item(page):
+    "A line of the index on a report, which an earlier version may have written"
+    text,tables = page.read_text(encoding='utf-8'),len([*page.parent.glob(f'{page.stem}.*.csv')])
+    def found(pattern): return (re.findall(pattern, text, re.S) or [''])[0].strip()
+    title,line = found('<title>(.*?)</title>'),found('<meta name="description" content="(.*?)">')
+    note = f' (tables as CSV and LaTeX: {tables})' if tables else ''
+    return f'<p><a href="{html.escape(page.name)}">{title or html.escape(page.stem)}</a>{note}<br>{line}</p>'
+
 def write_index(
     out, # Folder of the executed reports
-    reports, # Their notebooks
 )->Path: # index.html
-    "A page that lists the reports with their first lines, the summary first"
-    def item(nb):
-        title,line = map(html.escape, _first_lines(nb))
-        tables = len([*out.glob(f'{nb.stem}.*.csv')])
-        note = f' (tables as CSV and LaTeX: {tables})' if tables else ''
-        return f'<p><a href="{html.escape(nb.stem)}.html">{title}</a>{note}<br>{line}</p>'
-    items = [item(nb) for nb in sorted(reports, key=lambda nb: nb.stem!='paper.summary')]
-    page = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Reports</title>' \
+    "A page that lists all reports of a folder with their first lines, the summary first"
+    pages = sorted(Path(out).glob('paper.*.html'), key=lambda f: (f.stem!='paper.summary', f.name))
+    head = '<!doctype html><html lang="en"><meta charset="utf-8"><title>Reports</title>' \
         '<body style="font-family: sans-serif; max-width: 45em; margin: 2em auto"><h1>Reports</h1>\n'
-    f = out/'index.html'
-    f.write_text(page + '\n'.join(items) + '\n</body></html>\n', encoding='utf-8')
+    f = Path(out)/'index.html'
+    f.write_text(head + '\n'.join(map(_index_item, pages)) + '\n</body></html>\n', encoding='utf-8')
     return f

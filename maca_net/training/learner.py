@@ -82,12 +82,15 @@ def build_network(
     stem:str='imagenet', # See `create_backbone`
     last_stride:int=2, # See `create_backbone`
 ):
-    "The network of a method round a backbone"
+    "The network of a method round a backbone. Raises `ValueError` where it is no `FaceNetwork`"
     method = METHODS[method] if isinstance(method, str) else method
     backbone = create_backbone(arch, stem, last_stride)
     # before a method copies or changes parts of it
     info = None if weights is None else load_backbone(backbone, weights)
     net = method.net(n_out, backbone, method.readings if readings is None else readings)
+    if not isinstance(net, FaceNetwork):
+        raise ValueError(f'method {method.name}: its net gives a {type(net).__name__}, which is no FaceNetwork: see '
+            'notebook 17, or walk 2 in CONTRIBUTING.md')
     net.weights_info = info
     return net
 
