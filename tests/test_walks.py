@@ -1,5 +1,5 @@
 "The four walks of CONTRIBUTING.md, from outside of the package to the end: the code of that page is what runs here."
-import json, os, re, sys
+import json, os, re, shutil, sys
 from pathlib import Path
 import forked, pandas as pd, pytest
 from PIL import Image
@@ -37,12 +37,16 @@ def run(folder, *args):
     assert r.returncode==0, r.stdout + r.stderr
     return r
 
-def shell(folder, which):
+def commands(which):
     "The commands of the page that hold a word, as written there"
     lines = [l for b in blocks('bash') for l in b.splitlines() if re.search(which, l)]
     assert lines, f'CONTRIBUTING.md has no command with {which}'
+    return lines
+
+def shell(folder, which):
+    "Run these commands, each in a process of its own"
     def on_cpu(command): return ['--device', 'cpu'] if command in ('maca_train', 'maca_eval') else []
-    return [run(folder, BIN/command, *opts, *on_cpu(command)) for command,*opts in map(str.split, lines)]
+    return [run(folder, BIN/command, *opts, *on_cpu(command)) for command,*opts in map(str.split, commands(which))]
 
 def python(folder, code): return run(folder, sys.executable, '-W', 'ignore', '-c', code)
 
@@ -84,18 +88,34 @@ from maca_net.cli.train import maca_train
 assert 'two_pools' in command_output(maca_train, '--help')[1]''')
 
 def test_data_set(folder):
-    "Walk 3: a data set from outside trains, with its licence in the model card"
+    "Walk 3: a data set from outside trains, has its licence in the model card, is exported and predicted"
     shell(folder, 'maca_train --data colour_files')
     info = json.loads((folder/'runs'/'colour_files'/'config.json').read_text())
     assert info['config']['data']=='colour_files' and len(info['labels'])==8
-    code = "from maca_net.deploy.hub import *\nprint(HubRun.from_run('runs/colour_files', 'cpu').generate_model_card())"
-    assert 'Drawn faces, for a test.' in python(folder, code).stdout
+    later = commands('maca_export runs/colour_files') + commands('maca_predict faces')
+    r = python(folder, f"""
+from maca_net.cli.export import maca_export
+from maca_net.cli.predict import maca_predict
+from maca_net.deploy.hub import HubRun
+print(HubRun.from_run('runs/colour_files', 'cpu').generate_model_card())
+for command,*opts in {[l.split() for l in later]}: globals()[command](opts)""")
+    assert 'Drawn faces, for a test.' in r.stdout
+    assert 'colour_files.safetensors' in r.stdout
+    faces = pd.read_csv(folder/'faces.csv')
+    assert len(faces)==96 and set(faces.label)<=set(info['labels'])
 
 def test_report(folder):
-    "Walk 4: an experiment with the method is run, stored with the term's column, and reported"
+    "Walks 3 and 4: method and data set in an experiment, stored with the term's column, and reported on two pages"
+    shutil.copy(ROOT/'nbs'/'paper.others.ipynb', folder/'reports')
     _,reported = shell(folder, 'maca_lab (run|report)')
     rows = [json.loads(f.read_text()) for f in (folder/'results'/'pools'/'rows').glob('*.json')]
-    assert len(rows)==2
+    assert len(rows)==2 and {r['data'] for r in rows}=={'colour_files'}
     assert [len(r['history']['length']) for r in rows if 'two_pools' in r['key']]==[1]
-    _,html = [Path(l) for l in reported.stdout.split() if l.endswith('.html')]          # behind the index
-    assert 'two pools' in html.read_text()
+    index,others,own = [Path(l) for l in reported.stdout.split() if l.endswith('.html')]
+    assert 'two pools' in own.read_text()
+    page = others.read_text()                      # the package's, for an experiment that it knows nothing of
+    for part in ('one pool or two', 'colour_files: resnet18, 48 px', 'two pools over baseline'):
+        assert part in page, part
+    assert page.count('src="data:image/png;base64')==2                                 # the cells, the learning curves
+    assert [re.findall('href="(.*?)"', index.read_text())]==[[others.name, own.name]]
+    assert 'IPKernelApp' not in reported.stderr

@@ -15,6 +15,7 @@ from ..models.readings import *
 from ..models.weights import *
 from ..models.backbones import *
 from ..models.dlib29 import *
+from ..models.network import *
 from ..data.loaders import *
 from ..metrics import *
 from ..methods.base import *
