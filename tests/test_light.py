@@ -28,6 +28,13 @@ def test_every_requirement_is_bounded():
     for key in ('', 'predict_', 'serve_', 'gradcam_', 'app_'):
         for o in settings(f'{key}requirements'): assert re.match(r'[\w.-]+>=[\d.]+,<[\d.]+(;.*)?$', o), o
 
+def test_how_to_install_without_cuda_stands_where_one_installs():
+    "Beside `make demo` and `make dev`: the packages of torch without CUDA are a quarter of the others"
+    command = '`python3 -m venv .venv && .venv/bin/pip install torch torchvision --index-url {}/whl/cpu`'
+    for name,section in (('README.md', '## Start'), ('CONTRIBUTING.md', '# Contributing')):
+        text = re.split(rf'^{section}$', (ROOT/name).read_text(), flags=re.M)[1]
+        assert command.format('https://download.pytorch.org') in re.split('^##? ', text, flags=re.M)[0], name
+
 def test_dockerfile_copies_and_installs_what_is_there():
     text = (ROOT/'Dockerfile').read_text()
     copied = [o for line in re.findall('^COPY (?!--from)(.+)$', text, re.M) for o in line.split()[:-1]]

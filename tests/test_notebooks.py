@@ -101,6 +101,12 @@ def test_lines_are_short():
             if len(line)>WIDTH: long[f'{f.relative_to(ROOT)}:{i}'] = len(line)
     assert not long, long
 
+def test_lines_of_cells_are_short():
+    "Of tests, demonstrations and reports too, which no module holds"
+    long = {f'{f.name}, cell {i}': l for f in sorted((ROOT/'nbs').glob('*.ipynb')) for i,source in code_cells(f)
+        for l in source.splitlines() if len(l)>WIDTH}
+    assert not long, long
+
 def test_notebooks_export_themselves():
     "The last cell of a module notebook, which nbdev-test leaves out, can be run in Jupyter"
     last = '#| hide\nimport nbdev; nbdev.nbdev_export()'

@@ -186,7 +186,8 @@ def timm_backbone(
     timm = import_timm(arch)
     if arch not in (names := timm.list_models()):
         known,hint = ', '.join(BACKBONES),did_you_mean(arch, [*BACKBONES, *names])
-        raise ValueError(f'arch {arch!r} is neither one of {known} nor known to timm{hint}: see timm.list_models(); {plugins_text()}')
+        raise ValueError(f'arch {arch!r} is neither one of {known} nor known to timm{hint}: see timm.list_models(); '
+            f'{plugins_text()}')
     cfgs = timm.models.get_arch_pretrained_cfgs(arch)
     have = {c.tag or 'pretrained': _timm_weights(n, c) for n,c in cfgs.items() if c.has_weights}
     first = timm.models.get_pretrained_cfg(arch)
