@@ -17,7 +17,8 @@ readme = Path(__file__).with_name('README.md').read_text(encoding='utf-8')
 setup(
     version=cfg['version'],
     description=cfg['description'],
-    long_description=readme.replace('](nbs/', f"]({cfg['git_url']}/raw/main/nbs/"),    # a package index has no folder nbs
+    # a package index has no folder nbs
+    long_description=readme.replace('](nbs/', f"]({cfg['git_url']}/raw/main/nbs/"),
     long_description_content_type='text/markdown',
     license=cfg['license'],
     author=cfg['author'],
