@@ -12,10 +12,13 @@ extras = {o.removesuffix('_requirements'): lines(o) for o in cfg if o.endswith('
 dev = extras.pop('dev')
 reports = sorted(f'nbs/{f.name}' for f in Path(__file__).with_name('nbs').glob('paper.*.ipynb'))    # of maca_lab report
 
+readme = Path(__file__).with_name('README.md').read_text(encoding='utf-8')
+
 setup(
     version=cfg['version'],
     description=cfg['description'],
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf-8'),
+    # a package index has no folder nbs
+    long_description=readme.replace('](nbs/', f"]({cfg['git_url']}/raw/main/nbs/"),
     long_description_content_type='text/markdown',
     license=cfg['license'],
     author=cfg['author'],

@@ -71,7 +71,7 @@ def plot_forest(
     for y in np.arange(1, len(index))-.5: ax.axhline(y, lw=.5, color='.85')
     ax.axvline(0, ls='--', lw=1, color='gray')
     ax.set(yticks=np.arange(len(index)), yticklabels=[drawn_name(l) for l in index], ylim=(len(index)-.4, -.6))
-    ax.set_xlabel('difference of accuracy, points, with 95 % interval for other runs and other images')
+    ax.set_xlabel('difference of accuracy, points, with its 95 % interval')
     ax.figure.legend(fontsize=8, loc='outside lower center', frameon=False)
     return ax
 
