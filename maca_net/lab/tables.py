@@ -500,8 +500,9 @@ def primary_scales(
     return [dict(o, seeds=sorted(o['seeds'])) for n,o in sorted(out, key=lambda x: -x[0]) if n]
 
 # %% ../../nbs/65_lab.tables.ipynb #u3000021
-_TUNING_RULE = ('For each cell alone: the rate with the highest accuracy_deduplicated of one run on the tuning seed. Where '
-    'the largest rate of the grid is the best, twice that rate is tried too. The run of the tuning seed is not reported.')
+_TUNING_RULE = ('For each cell alone: the rate with the highest accuracy_deduplicated of one run on the tuning seed. '
+    'Where the largest rate of the grid is the best, twice that rate is tried too. The run of the tuning seed is not '
+    'reported.')
 
 def declare_primary(
     store, # A `Store`
