@@ -132,3 +132,23 @@ def test_stopped_then_killed_then_gone_on_with(tmp_path):
     r = lab(*RUN, store.path)
     assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr
     assert (store.rows().epochs==6).all() and len(store.rows())==2
+
+def test_the_study_runs_on_rafdb(tmp_path, monkeypatch):
+    "The command of the README, with RAF-DB in place of FERPlus: declared, trained without votes, rows of seven classes"
+    from maca_net.cli import lab as cli
+    from maca_net.cli.base import command_output
+    from maca_net.data.layouts import write_layout
+    from maca_net.lab.tables import read_primary
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, '_machine', lambda *args: dict(workers=0))                # in this process
+    write_layout('RAF-DB', 'rafdb', 70)
+    small = '--scale quick --arch test_efficientnet --size 32 --epochs 1 --bs 16 --device cpu'.split()
+    cells = ['MACA-Net', 'recommended']
+    code,out,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', *small,
+        '--seeds', '1', '--cells', *cells)
+    assert code==0, out + err
+    declared = read_primary('results/rafdb/primary.json')
+    assert (declared['data'], len(declared['comparisons'])) == ('rafdb', 6)
+    rows = Store('results/rafdb').rows()
+    assert set(rows.method)=={'maca', 'baseline'}                        # recommended is the baseline with readings
+    assert rows.error.isna().all() and {len(o) for o in rows.labels}=={7}

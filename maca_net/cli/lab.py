@@ -197,7 +197,8 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
     store = Store(store or f'results/{data_name(base.data, base.path)}')
     stop_on_term()                                          # a kill stops the runs; the same command goes on with them
     for exp,base in studies:
-        if tune: exp = _tuned(exp, store, base, workers, gpu, retry)
+        if exp.name=='primary': _declare(store, scale, base, seeds, tune)
+        if tune: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
         print(study_text(store, exp, base, seeds), flush=True)
         if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
         else: table = _run_here(exp, store, base, seeds, cells, **_machine(workers, gpu, retry))
@@ -223,6 +224,10 @@ def _tuned(exp, store, base, workers, gpu, retry):
     exp = tune_rates(exp, store.path, base, **_machine(workers, gpu, retry))
     print('\n'.join(f'{l}: lr {o["lr"]:g}' for l,o in exp.cells.items() if 'lr' in o), flush=True)
     return exp
+
+def _declare(store, scale, base, seeds, tune):
+    from maca_net.lab.tables import declare_primary
+    if f := declare_primary(store, scale, base, seeds, tune): print(f'six comparisons are declared in {f}', flush=True)
 
 def _run_here(exp, store, base, seeds, cells, **machine):
     from maca_net.lab.runner import run_experiment

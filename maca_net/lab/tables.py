@@ -6,8 +6,8 @@
 __all__ = ['PAPER', 'OUTCOMES', 'paper_number', 'RunPool', 'StudyRows', 'reference_run', 'hardware_of', 'cautions', 'mean_costs',
            'compare_runs', 'results_table', 'points_text', 'show_table', 'display_table', 'show_costs',
            'cell_differences', 'show_differences', 'read_primary', 'primary_base', 'undeclared', 'declared_rates',
-           'primary_table', 'primary_scales', 'asked', 'run_figures', 'show_figures', 'class_counts', 'learning_curves',
-           'train_images']
+           'primary_table', 'primary_scales', 'declare_primary', 'asked', 'run_figures', 'show_figures', 'class_counts',
+           'learning_curves', 'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
 import re, warnings
@@ -499,6 +499,32 @@ def primary_scales(
         for keys,o in found.items() if keys!=own or d['declared']=='never']
     return [dict(o, seeds=sorted(o['seeds'])) for n,o in sorted(out, key=lambda x: -x[0]) if n]
 
+# %% ../../nbs/65_lab.tables.ipynb #u3000021
+_TUNING_RULE = ('For each cell alone: the rate with the highest accuracy_deduplicated of one run on the tuning seed. '
+    'Where the largest rate of the grid is the best, twice that rate is tried too. The run of the tuning seed is not '
+    'reported.')
+
+def declare_primary(
+    store, # A `Store`
+    scale:str, # A name from `SCALES`
+    base:RunConfig, # The scale, with what was asked for in place of its options
+    seeds:list, # Of the runs
+    tuned:bool, # Each cell's rate comes from trials; else it is the one of its runs
+)->Path|None: # primary.json; None: nothing was written
+    """Declare the six comparisons before their runs. Nothing is written where comparisons are declared already, where a
+    run of theirs is done, or where their runs cannot be named without a path"""
+    f,runs = store.path/'primary.json',plan(EXPERIMENTS['primary'], base, seeds)
+    own = DATASETS[base.data].own or any(v and Path(v).is_file() for v in (base.weights, base.labels))
+    if f.exists() or own or TUNING_SEED in seeds or any(store.has(run_key(c)) for _,c in runs): return
+    at = asdict(scale_config(scale, data=base.data, path=base.path))
+    options = {k: v for k,v in asdict(base).items() if v!=at[k] and k not in PLACE_OPTIONS}
+    rates = {l: None if tuned else c.lr for l,c in runs}
+    store.path.mkdir(parents=True, exist_ok=True)
+    write_json(f, dict(undeclared(), declared=utc_now()[:10], data=base.data, scale=scale, options=options,
+        seeds=list(seeds), rates=rates, tuning=dict(grid=list(RATES), seed=TUNING_SEED, rule=_TUNING_RULE*tuned)))
+    read_primary(f)
+    return f
+
 # %% ../../nbs/65_lab.tables.ipynb #ef79c1fc
 def asked(
     store, # A `Store`
@@ -545,7 +571,7 @@ def show_figures(
     rows = [{**{k: text(l, g[k]) for k in g}, 'runs': f'{g.notna().any(axis=1).sum()}'} for l,g in groups.items()]
     return _filled(pd.DataFrame(rows, index=list(groups)))
 
-# %% ../../nbs/65_lab.tables.ipynb #u3000020
+# %% ../../nbs/65_lab.tables.ipynb #7bd3cb39
 def class_counts(
     store, # A `Store`
     experiment, base, seeds, # As in `results_table`
@@ -561,7 +587,7 @@ def class_counts(
     return pd.DataFrame([{k: each(g[k]) for k in g} for g in groups.values() if len(g)],
         index=[l for l,g in groups.items() if len(g)])
 
-# %% ../../nbs/65_lab.tables.ipynb #u3000022
+# %% ../../nbs/65_lab.tables.ipynb #ee4c0e6b
 def learning_curves(
     store, # A `Store`
     experiment, base, seeds, # As in `results_table`
