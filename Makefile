@@ -3,7 +3,7 @@
 # make lint   unused names, functions with too many branches (ruff); long lines, long cells, the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
 # make hooks  git cleans notebooks on commit and merges them cell by cell
-# make docs   the documentation site in site/, from the notebooks and docs/; python -m http.server -d site shows it
+# make docs   the documentation site in site/, from the notebooks and docs/; open site/index.html
 # make readme README.md from nbs/index.ipynb
 # make bench  how fast training, pipeline and inference are; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
@@ -51,7 +51,7 @@ bench: dev
 	$(BIN)/python benchmarks/bench.py
 
 docs: dev
-	$(BIN)/python docs/build.py
+	$(BIN)/python docs/make_site.py
 
 readme: dev
 	nbs/readme.sh $(BIN)

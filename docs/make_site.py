@@ -1,4 +1,4 @@
-"""The documentation site: `python docs/build.py` writes it to the folder `site`, as `make docs` does.
+"""The documentation site: `python docs/make_site.py` writes it to the folder `site`, as `make docs` does.
 
 Pages in Markdown are written to `build/docs` first: one from each notebook, one from each page of prose, one for each
 data set. MkDocs makes the site from them. Nothing is executed; of the package, the light modules are imported, for the
@@ -12,7 +12,7 @@ import yaml
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
-from notebooks import Later, as_page, definitions, directives, read_notebook, source_of, without_directives
+from notebook_pages import Later, as_page, definitions, directives, read_notebook, source_of, without_directives
 
 # Source -> name of the page, label in the navigation, tab
 PROSE = {
@@ -125,6 +125,11 @@ def table(rows, head=('', '')):
 
 def words(names): return ', '.join(f'`{n}`' for n in names)
 
+def data_sets():
+    "The data sets of the registry"
+    from maca_net.options import DATASETS
+    return DATASETS.values()
+
 def data_card(spec):
     "What the registry says of a data set, as Markdown"
     from maca_net.core import EXPRESSIONS, sort_vocab
@@ -175,14 +180,16 @@ def readings_page(text):
     return re.sub(r'^### `(\w+)`.*$', facts, text, flags=re.M)
 
 def prose_pages(links):
-    "Name of a page -> its Markdown, for the pages of prose"
-    from maca_net.options import DATASETS
-    specs = {f'data/{s.name}.md': s for s in DATASETS.values()}
+    "(name of a page, its Markdown) for the pages of prose, and for the data sets that have no page of prose"
+    specs = {f'data/{s.name}.md': s for s in data_sets()}
     for source,(page,*_) in PROSE.items():
         text = (ROOT/source).read_text(encoding='utf-8')
         if source=='docs/readings.md': text = readings_page(text)
         if source in specs: text = with_card(text, specs[source])
         yield page, links(text, ROOT/source, f'{page}.md')
+    for s in data_sets():
+        if f'data/{s.name}.md' in PROSE: continue
+        yield f'data.{s.name}', links(f'# `{s.name}`\n\n{data_card(s)}', ROOT/'docs'/'none.md', '')
 
 # Navigation
 
@@ -197,8 +204,9 @@ def navigation(notebooks):
     for n in notebooks:
         if n.module: groups.setdefault(n.module.partition('.')[0] if '.' in n.module else TOP, []).append(n)
     def prose(tab): return [{label: f'{page}.md'} for page,label,t in PROSE.values() if t==tab]
+    cards = [{s.name: f'data.{s.name}.md'} for s in data_sets() if f'data/{s.name}.md' not in PROSE]
     return [{'Start': 'index.md'}, {'Tutorials': of(tutorials)}, {'Reports': of(reports)},
-        *({tab: prose(tab)} for tab in ('Background', 'Data and model')),
+        {'Background': prose('Background')}, {'Data and model': prose('Data and model') + cards},
         {'Modules': [{g: of(ns)} for g,ns in groups.items()]}, {'Development': prose('Development')}]
 
 def write_pages(folder):
@@ -207,7 +215,7 @@ def write_pages(folder):
     pages = folder/'pages'
     pictures = pages/'pictures'
     pictures.mkdir(parents=True)
-    shutil.copytree(DOCS/'assets', pages/'assets')
+    shutil.copytree(DOCS/'assets', pages/'assets', ignore=shutil.ignore_patterns('*.md'))
     notebooks = [read_notebook(f) for f in sorted((ROOT/'nbs').glob('*.ipynb'))]
     links,later = Links(notebooks, pictures),Later(pictures)
     for n in notebooks: (pages/f'{n.name}.md').write_text(notebook_page(n, links, later), encoding='utf-8')
@@ -230,6 +238,6 @@ def main():
     p.add_argument('--pages', type=Path, default=ROOT/'build'/'docs', help='folder for the pages in Markdown')
     args = p.parse_args()
     try: build(args.site.resolve(), args.pages.resolve())
-    except (subprocess.CalledProcessError, ValueError) as e: sys.exit(f'docs/build.py: {e}')
+    except (subprocess.CalledProcessError, ValueError) as e: sys.exit(f'docs/make_site.py: {e}')
 
 if __name__=='__main__': main()
