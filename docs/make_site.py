@@ -42,7 +42,7 @@ def git_url(path): return f'{settings()["git_url"]}/blob/main/{path}'
 
 # A link or picture, a picture in HTML, a notebook by its number, a piece of code
 LINKED = (r'(?P<label>!?\[[^\]\n]*\])\((?P<target>[^)\s]+)(?P<rest>[^)]*)\)', r'(?P<tag><img[^>]*src=")(?P<src>[^"]+)"',
-    r'\bnotebook (?P<number>\d\d[a-z]?)\b', r'(?<!`)`(?P<code>[^`\n]+)`(?!`)')
+    r'\b[Nn]otebook (?P<number>\d\d[a-z]?)\b', r'(?<!`)`(?P<code>[^`\n]+)`(?!`)')
 
 class Links:
     "Turns names of definitions, modules, notebooks and files into links"

@@ -182,7 +182,7 @@ def shown(output, later):
     if 'text/markdown' in data: return joined(data['text/markdown']) + '\n'
     if 'text/html' not in data: return later(as_pre(joined(data['text/plain'])))
     content = re.sub('<style.*?</style>', '', joined(data['text/html']), flags=re.S)
-    return later(f'<div class="output">{one_header(content)}</div>')
+    return later(f'<div class="output">{wide_words(one_header(content))}</div>')
 
 def one_header(table):
     "A table of pandas with the name of its index and those of its columns on one line, where pandas writes two"
@@ -190,6 +190,10 @@ def one_header(table):
     columns = rf'(<thead>\s*<tr[^>]*>\s*){empty}((?:(?!</tr>).)*</tr>)'
     index = rf'\s*<tr[^>]*>\s*{name}(?:\s*{empty})+\s*</tr>(\s*</thead>)'
     return re.sub(columns+index, r'\1<th>\3</th>\2\4', table, flags=re.S)
+
+def wide_words(table):
+    "A table whose long texts are marked as such, so that their column is wide"
+    return re.sub(r'<td>(?=[^<]{30})', '<td class="words">', table)
 
 def imports_alone(code): return all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(code).body)
 
