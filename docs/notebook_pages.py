@@ -182,7 +182,7 @@ def shown(output, later):
     if 'text/markdown' in data: return joined(data['text/markdown']) + '\n'
     if 'text/html' not in data: return later(as_pre(joined(data['text/plain'])))
     content = re.sub('<style.*?</style>', '', joined(data['text/html']), flags=re.S)
-    return later(f'<div class="output">{wide_words(one_header(content))}</div>')
+    return later(f'<div class="output">{with_column_classes(one_header(content))}</div>')
 
 def one_header(table):
     "A table of pandas with the name of its index and those of its columns on one line, where pandas writes two"
@@ -191,9 +191,25 @@ def one_header(table):
     index = rf'\s*<tr[^>]*>\s*{name}(?:\s*{empty})+\s*</tr>(\s*</thead>)'
     return re.sub(columns+index, r'\1<th>\3</th>\2\4', table, flags=re.S)
 
-def wide_words(table):
-    "A table whose long texts are marked as such, so that their column is wide"
-    return re.sub(r'<td>(?=[^<]{30})', '<td class="words">', table)
+def column_class(cells):
+    "How a column of a table is set: words from the left, long ones with room, numbers from the right"
+    filled = [c for c in cells if c.strip()]
+    words = [c for c in filled if re.match('[A-Za-z]', c) or len(c)>21]
+    if 2*len(words)<=len(filled): return ''
+    return ' class="words wide"' if max(map(len, words))>29 else ' class="words"'
+
+def with_column_classes(table):
+    "A table whose columns of words are marked as such, header and cells"
+    rows = re.split(r'(?=<tr)', table)
+    cells = [re.findall(r'<td>(.*?)</td>', r, re.S) for r in rows]
+    width = max(map(len, cells))
+    kinds = [column_class([c[j] for c in cells if len(c)==width]) for j in range(width)]
+    def marked(row, tag):
+        n = len(re.findall(f'<{tag}>', row))
+        if n<width: return row
+        kind = iter(['']*(n-width) + kinds)
+        return re.sub(f'<{tag}>', lambda m: f'<{tag}{next(kind)}>', row)
+    return ''.join(marked(marked(r, 'td'), 'th') if width else r for r in rows)
 
 def imports_alone(code): return all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(code).body)
 
