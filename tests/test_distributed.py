@@ -3,9 +3,10 @@
 Equal where no layer looks at the whole batch. Batch norm does, and each process on a CPU normalises its
 own half: for the comparison these layers become group norm; what they change when they stay is bounded beside it.
 (`accelerate launch --cpu` would silently start one process.)"""
-import json, os, subprocess, sys, time
+import json, os, socket, subprocess, sys, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-import numpy as np, pytest
+import forked, numpy as np, pytest
 pytest.importorskip('accelerate')
 
 TORCHRUN = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
@@ -47,15 +48,23 @@ json.dump(res, open(f'{sys.argv[1]}-{world}-{rank}.json', 'w'))
 
 def check(r): assert r.returncode==0, r.stdout[-2000:] + r.stderr[-4000:]
 
+def torchrun_words(world):
+    "The environment that torchrun gives its processes, but for their ranks; empty for one process"
+    if world==1: return {}
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return dict(WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(s.getsockname()[1]))
+
+def work(out, rank, words):
+    ranks = dict(RANK=str(rank), LOCAL_RANK=str(rank)) if words else {}
+    check(forked.run(sys.executable, '-c', WORKER, out, json.dumps(CASES), env={**ENV, **words, **ranks}))
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     "(one process, [first of two, second of two]), by case"
-    d = tmp_path_factory.mktemp('ddp')
-    f,out = d/'worker.py',d/'run'
-    f.write_text(WORKER)
-    for launch in ([sys.executable], TORCHRUN):
-        call = [*launch, str(f), str(out), json.dumps(CASES)]
-        check(subprocess.run(call, capture_output=True, text=True, env=ENV, timeout=900))
+    out = tmp_path_factory.mktemp('ddp')/'run'
+    with ThreadPoolExecutor() as pool:
+        for world in (1, 2): list(pool.map(work, [out]*world, range(world), [torchrun_words(world)]*world))
     def read(name): return json.loads(Path(f'{out}-{name}.json').read_text())
     return read('1-0'),[read(f'2-{i}') for i in (0, 1)]
 
