@@ -3,7 +3,7 @@
 Pages in Markdown are written to `build/docs` first: one from each notebook, one from each page of prose, one for each
 data set. MkDocs makes the site from them. Nothing is executed; of the package, the light modules are imported, for the
 registry of the data sets and the readings."""
-import argparse, os, re, shutil, subprocess, sys
+import os, re, shutil, subprocess, sys
 from configparser import ConfigParser
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
@@ -105,8 +105,8 @@ def defined(notebook):
 
 def module_note(n):
     "Below the title: what to import, where the source is"
-    if not n.module: return f'[Notebook]({git_url(f"nbs/{n.file.name}")})' + '{ .origin }'
-    return f'`from maca_net.{n.module} import *` · [notebook]({git_url(f"nbs/{n.file.name}")})' + '{ .origin }'
+    source = f'[Notebook]({git_url(f"nbs/{n.file.name}")})'
+    return f'`from maca_net.{n.module} import *` · {source}' if n.module else source
 
 def notebook_page(n, links, later):
     "The page of a notebook: title, subtitle, where it stands, then its cells"
@@ -116,6 +116,7 @@ def notebook_page(n, links, later):
     title = r'\A(.*?^# .*?\n(?:\n?>.*?\n)?)'
     return re.sub(title, lambda m: f'{m[1]}\n{module_note(n)}\n\n', text, count=1, flags=re.M|re.S)
 
+def is_tutorial(n): return n.file.stem.startswith('tutorial.')
 def is_report(n): return n.file.stem.startswith('paper.') or n.file.stem in ('findings', 'speed')
 
 def table(rows, head=('', '')):
@@ -159,7 +160,7 @@ def with_card(text, spec):
     return f'{title}\n\n{data_card(spec)}\n## Files and faults\n\n{rest.strip()}\n'
 
 def reading_facts(field, choices):
-    "Where a reading belongs, its default and its other choices"
+    "The default of a reading, and its other choices"
     default = str(field.default).lower() if isinstance(field.default, bool) else field.default
     others = words(c for c in choices if c!=default) + ', or a number from 0 to 1'*(field.name=='alpha')
     return f'Default of `maca`: `{default}`.' + f' Others: {others}.'*bool(others)
@@ -197,7 +198,8 @@ def navigation(notebooks):
     "The tabs of the site and what stands below each"
     def label(n): return n.module.rpartition('.')[2] if n.module else n.title.replace('`', '')
     def of(some): return [{label(n): f'{n.name}.md'} for n in some]
-    tutorials = [n for n in notebooks if n.file.stem.startswith('tutorial.')]
+    tutorials = [n for n in notebooks if is_tutorial(n)]
+    others = [n for n in notebooks if not (n.module or is_report(n) or is_tutorial(n) or n.name=='index')]
     rank = {name: i for i,name in enumerate(FIRST)}
     reports = sorted(filter(is_report, notebooks), key=lambda n: rank.get(n.name, len(FIRST)))
     groups = {}
@@ -207,7 +209,7 @@ def navigation(notebooks):
     cards = [{s.name: f'data.{s.name}.md'} for s in data_sets() if f'data/{s.name}.md' not in PROSE]
     return [{'Start': 'index.md'}, {'Tutorials': of(tutorials)}, {'Reports': of(reports)},
         {'Background': prose('Background')}, {'Data and model': prose('Data and model') + cards},
-        {'Modules': [{g: of(ns)} for g,ns in groups.items()]}, {'Development': prose('Development')}]
+        {'Modules': [{g: of(ns)} for g,ns in groups.items()]}, {'Development': prose('Development') + of(others)}]
 
 def write_pages(folder):
     "All pages in Markdown, with their pictures, in `folder`. Returns the folder of pages, the notebooks, and a `Later`"
@@ -223,7 +225,7 @@ def write_pages(folder):
     return pages, notebooks, later
 
 def build(site, folder):
-    "The site in the folder `site`"
+    "The site in the folder `site`, whose old content is removed. `folder`: for the pages in Markdown, emptied first"
     pages,notebooks,later = write_pages(folder)
     config = folder/'mkdocs.yml'
     config.write_text(yaml.safe_dump(dict(INHERIT=str(DOCS/'mkdocs.yml'), docs_dir=str(pages), site_dir=str(site),
@@ -233,11 +235,7 @@ def build(site, folder):
     for f in site.glob('*.html'): f.write_text(later.fill(f.read_text(encoding='utf-8')), encoding='utf-8')
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    p.add_argument('--site', type=Path, default=ROOT/'site', help='folder that the site is written to')
-    p.add_argument('--pages', type=Path, default=ROOT/'build'/'docs', help='folder for the pages in Markdown')
-    args = p.parse_args()
-    try: build(args.site.resolve(), args.pages.resolve())
+    try: build(ROOT/'site', ROOT/'build'/'docs')
     except (subprocess.CalledProcessError, ValueError) as e: sys.exit(f'docs/make_site.py: {e}')
 
 if __name__=='__main__': main()
