@@ -964,6 +964,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.lab.runner._not_begun': ('lab.runner.html#_not_begun', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner._progress_line': ('lab.runner.html#_progress_line', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner._row': ('lab.runner.html#_row', 'maca_net/lab/runner.py'),
+                                     'maca_net.lab.runner._run_here': ('lab.runner.html#_run_here', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner._state': ('lab.runner.html#_state', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner._trial_scores': ('lab.runner.html#_trial_scores', 'maca_net/lab/runner.py'),
                                      'maca_net.lab.runner.hours_left': ('lab.runner.html#hours_left', 'maca_net/lab/runner.py'),

@@ -32,13 +32,16 @@ def run_test_file(file):
     os.chdir(ROOT)
     return int(pytest.main(['-q', '-rs', '-p', 'no:cacheprovider', str(file)]))
 
+LONG = ('75_', '76_', '87_', '56_', '62_', '30_', 'tutorial')
+
 def pieces():
-    "(name, function) of all that is run: the longest first, so that the lanes end at about one time"
+    "(name, function) of all that is run: the long notebooks first, so that the lanes end at about one time"
     yield 'lint', lambda: shell('ruff check .')
     yield 'notebooks clean, package in sync', lambda: shell(IN_SYNC)
     yield 'README.md is nbs/index.ipynb', lambda: shell(f'nbs/readme.sh "{BIN}" --check')
+    def in_order(f): return not f.name.startswith(LONG), f.name
     for run,files in (run_test_file, (ROOT/'tests').glob('test_*.py')), (run_notebook, (ROOT/'nbs').glob('*.ipynb')):
-        for f in sorted(files): yield str(f.relative_to(ROOT)), lambda run=run, f=f: run(f)
+        for f in sorted(files, key=in_order): yield str(f.relative_to(ROOT)), lambda run=run, f=f: run(f)
 
 def import_once():
     "fastai sets up a GPU on import, and a GPU that is set up cannot be used after a fork: there each piece imports"

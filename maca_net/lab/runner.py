@@ -6,7 +6,8 @@
 __all__ = ['run_one', 'Workers', 'status', 'hours_left', 'set_failed_aside', 'run_experiment', 'rate_trials', 'tune_rates']
 
 # %% ../../nbs/62_lab.runner.ipynb #6d068880
-import json, os, platform, re, subprocess, sys
+import json, os, platform, re, subprocess, sys, traceback
+from contextlib import redirect_stderr, redirect_stdout
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from filelock import Timeout
@@ -91,14 +92,25 @@ end_with_parent()
 from maca_net.lab.runner import *
 run_one(sys.argv[1], json.loads(sys.argv[2]))'''
 
+def _run_here(log, store, config):
+    "Exit status of a run in this process, whose output goes to the open file `log`"
+    with redirect_stdout(log), redirect_stderr(log):
+        try: run_one(store, config)
+        except Exception:
+            traceback.print_exc()
+            return 1
+    return 0
+
 class Workers:
-    "Runs in processes of their own, which `stop` ends, and which end by themselves with this process"
+    """Runs in processes of their own, which `stop` ends, and which end by themselves with this process. With `n=0`
+    runs in this process"""
     def __init__(self,
         store, # A `Store`
-        n, # Runs at a time
+        n, # Runs at a time; 0: in this process
         devices=None, # Of the runs, in turn; None: as each run says
     ):
-        self.store,self.free,self.procs,self.stopped = store,list(islice(cycle(devices or [None]), n)),set(),False
+        self.store,self.here,self.procs,self.stopped = store,n==0,set(),False
+        self.free = list(islice(cycle(devices or [None]), max(n, 1)))
         self.env = {**os.environ, 'MPLBACKEND': 'Agg'}
         # otherwise each takes every core
         if n>1: self.env['OMP_NUM_THREADS'] = str(max(1, torch.get_num_threads()//n))
@@ -120,6 +132,7 @@ class Workers:
         log = self.store.log(key)
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, 'a', encoding='utf-8') as f:
+            if self.here: return _run_here(f, self.store.path, config)
             p = subprocess.Popen([sys.executable, '-c', _WORKER, str(self.store.path), json.dumps(config)],
                 stdin=subprocess.PIPE, stdout=f, stderr=subprocess.STDOUT, env=self.env)
             self.procs.add(p)
@@ -224,7 +237,7 @@ def run_experiment(
     store, # Path of the store
     base:RunConfig=None, # The scale
     seeds=3, # A number of seeds, or a list of them
-    workers:int=1, # Runs at a time
+    workers:int=1, # Runs at a time, each in a process of its own; 0: one after another, in this process
     devices=None, # Of the workers, in turn, e.g. ['cuda:0', 'cuda:1']; None: as `base` says
     retry:bool=False, # Run again what failed
     say=noop, # Called with a line for each run
@@ -232,7 +245,7 @@ def run_experiment(
 )->pd.DataFrame: # See `status`; of these cells
     "Run what is missing of an experiment; a second call goes on. Raises `ValueError` where a run cannot begin"
     exp,base,seeds,store = get_experiment(experiment),base or RunConfig(),seed_list(seeds),Store(store)
-    if workers<1: raise ValueError(f'workers is at least 1, not {workers}')
+    if workers<0: raise ValueError(f'workers is at least 0, not {workers}')
     now = pick_cells(exp, cells)
     todo = plan(now, base, seeds)
     keys = [run_key(cfg) for _,cfg in todo]
@@ -248,9 +261,9 @@ def run_experiment(
         if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is at it')
         why = work(label, cfg)
         if not work.stopped:
-            say(_progress_line(store, status(now, store.path, base, seeds), label, cfg.seed, why, workers))
-    pool = ThreadPoolExecutor(workers)
-    try: list(pool.map(run, todo))
+            say(_progress_line(store, status(now, store.path, base, seeds), label, cfg.seed, why, max(workers, 1)))
+    pool = ThreadPoolExecutor(max(workers, 1))
+    try: list((pool.map if workers else map)(run, todo))
     except BaseException as e:
         work.stop()
         # nothing was begun: nothing is missing
