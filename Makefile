@@ -3,6 +3,7 @@
 # make lint   unused names, functions with too many branches (ruff); long lines, long cells, the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
 # make hooks  git cleans notebooks on commit and merges them cell by cell
+# make docs   the documentation site in site/, from the notebooks and docs/; open site/index.html
 # make readme README.md from nbs/index.ipynb
 # make bench  how fast training, pipeline and inference are; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_OPTIONS)
 
-.PHONY: help demo test lint sync hooks bench install dev readme clean
+.PHONY: help demo test lint sync hooks docs bench install dev readme clean
 .DEFAULT_GOAL := help
 
 help:
@@ -49,8 +50,11 @@ hooks: dev
 bench: dev
 	$(BIN)/python benchmarks/bench.py
 
+docs: dev
+	$(BIN)/python docs/make_site.py
+
 readme: dev
 	nbs/readme.sh $(BIN)
 
 clean:  # what can be made again; runs/ holds trained models
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info

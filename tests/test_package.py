@@ -174,7 +174,7 @@ def test_rafdb_published_counts(tmp_path):
 
 def test_wheel_holds_the_package(tmp_path):
     src = tmp_path/'src'
-    skip = shutil.ignore_patterns('.venv', '.git', 'build', 'dist', '*.egg-info', 'results')
+    skip = shutil.ignore_patterns('.venv', '.git', 'build', 'dist', 'site', '*.egg-info', 'results')
     def ignored(d, names): return skip(d, names) | ({'runs'} if Path(d)==ROOT else set())
     shutil.copytree(ROOT, src, symlinks=True, ignore=ignored)
     run(sys.executable, '-m', 'build', '-o', tmp_path/'dist', src)     # as a release: the wheel from the source archive
