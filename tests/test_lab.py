@@ -42,8 +42,8 @@ def test_report(tmp_path):
     r = lab('report', tmp_path/'s')
     assert r.returncode==0, r.stderr
     html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
-    names = [f'paper.{n}' for n in ('table1', 'table2', 'fig4_5_6', 'fig7', 'people', 'readings', 'recommended',
-        'summary')]
+    names = [f'paper.{n}' for n in ('table1', 'table2', 'fig1', 'fig4_5_6', 'fig7', 'people', 'readings',
+        'recommended', 'summary')]
     assert set(html)=={'index.html', *(f'{n}.html' for n in names)}
     assert html['index.html'].index('paper.summary.html')<html['index.html'].index('paper.table1.html')
     rows = Store(tmp_path/'s').rows()
