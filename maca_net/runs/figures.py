@@ -177,8 +177,8 @@ def intra_inter_pairs(
     max_n:int=4000, # At most so many validation faces, evenly spread
 )->pd.DataFrame: # pair ('intra' or 'inter'), a and b (rows of the validation faces), label_a, label_b, distance, overlap
     """Validation faces of one class that are farthest apart ('intra'), and of two classes that are nearest ('inter').
-    `overlap` of the first is the share of all pairs of two classes that are nearer, of the second the share of all pairs
-    of one class that are farther apart"""
+    `overlap` of the first is the share of all pairs of two classes that are nearer, of the second the share of all
+    pairs of one class that are farther apart"""
     learn = _opened(run, path)
     f,y = get_features(learn, kind=kind)
     at = spread_numbers(len(f), max_n)
