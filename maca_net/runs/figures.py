@@ -175,7 +175,7 @@ def intra_inter_pairs(
     path=None, # Where the data of a run lie now; None: as the run says
     kind:str='features', # See `get_features`
     max_n:int=4000, # At most so many validation faces, evenly spread
-)->pd.DataFrame: # pair ('intra' or 'inter'), a and b (rows of the validation faces), label_a, label_b, distance, overlap
+)->pd.DataFrame: # pair ('intra' or 'inter'), a and b (numbers of validation faces), label_a, label_b, distance, overlap
     """Validation faces of one class that are farthest apart ('intra'), and of two classes that are nearest ('inter').
     `overlap` of the first is the share of all pairs of two classes that are nearer, of the second the share of all
     pairs of one class that are farther apart"""
