@@ -1063,6 +1063,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.lab.tables._answers_of': ('lab.tables.html#_answers_of', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._blind_text': ('lab.tables.html#_blind_text', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._filled': ('lab.tables.html#_filled', 'maca_net/lab/tables.py'),
+                                     'maca_net.lab.tables._learned': ('lab.tables.html#_learned', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._mean_sd': ('lab.tables.html#_mean_sd', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._not_run': ('lab.tables.html#_not_run', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables._num': ('lab.tables.html#_num', 'maca_net/lab/tables.py'),
