@@ -32,10 +32,11 @@ LEARNED = .75       # of the best accuracy of the scale
 
 def did_not_learn(
     accuracies, # Of the runs of a scale; NaN for a run that ended with an error
+    best:float=None, # What they are measured by; None: the best of them
 )->np.ndarray: # Whether each did not learn
     "Runs that ended with an error, or below three quarters of the best run"
     a = np.asarray(accuracies, dtype=float)
-    return np.isnan(a) | (a<LEARNED*np.nanmax(a, initial=0))
+    return np.isnan(a) | (a<LEARNED*(np.nanmax(a, initial=0) if best is None else best))
 
 # %% ../../nbs/63_lab.statistics.ipynb #u1000005
 def pooled_sd(

@@ -58,6 +58,11 @@ def _words(t, defaults):
         for k,c in cols.items()}
     return pd.DataFrame(texts, t.index).apply('|'.join, axis=1) if len(t) else ''
 
+def _learned(runs):
+    "Whether each run of a scale learned. The best of several rates, tried on one seed, is no measure for the others"
+    best = runs.accuracy[runs.seed!=TUNING_SEED].max()
+    return ~did_not_learn(runs.accuracy, None if np.isnan(best) else best)
+
 class RunPool:
     "The runs of a store by scale and recipe: which of them learned, and how much the runs of one recipe scatter"
     def __init__(self,
@@ -72,7 +77,7 @@ class RunPool:
         if 'seed' not in t: t['seed'] = -1
         t['scale_id'] = _words(t, dict(data='', rule='', scale=''))
         t['recipe'] = _words(t, {f.name: f.default for f in fields(RunConfig) if f.name not in _NOT_RECIPE})
-        learned = {k: ~did_not_learn(g) for k,g in t.groupby('scale_id').accuracy}
+        learned = {k: _learned(g) for k,g in t.groupby('scale_id')}
         t['learned'] = pd.concat([pd.Series(v, t.index[t.scale_id==k]) for k,v in learned.items()]) if learned else True
         self.table = t.set_index('key', drop=False)
         self.rows = {r['key']: r for r in t.to_dict('records')}
