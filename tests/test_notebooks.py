@@ -161,3 +161,16 @@ def test_options_of_methods_are_listed_once():
         for node in ast.walk(ast.parse(f.read_text(encoding='utf-8'))):
             if len(found := names_in(node, READING_OPTIONS))>1: lists.append((str(f.relative_to(ROOT)), found))
     assert not lists, lists
+
+FOLDER = re.compile(r'(?<![\w.])/(?:home|Users|root|work|tmp|var)/\w[^\s"]{0,60}')
+
+def test_kept_outputs_name_no_folder_of_a_machine():
+    assert FOLDER.search('see /home/me/faces') and not FOLDER.search('results/ferplus/work/a, ../work/b')
+    found = {}
+    for f in (ROOT/'nbs').glob('*.ipynb'):
+        for c in json.loads(f.read_text(encoding='utf-8'))['cells']:
+            for o in c.get('outputs', []):
+                shown = [v for k,v in o.get('data', {}).items() if k.startswith('text/')]
+                text = ' '.join(''.join(v) for v in [o.get('text', ''), *shown])
+                if m := FOLDER.search(text): found[f'{f.name}, cell {c["id"]}'] = m[0]
+    assert not found, found
