@@ -48,7 +48,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.cli.export.export_parser': ('cli.export.html#export_parser', 'maca_net/cli/export.py'),
                                      'maca_net.cli.export.maca_export': ('cli.export.html#maca_export', 'maca_net/cli/export.py')},
             'maca_net.cli.lab': { 'maca_net.cli.lab._check_workers': ('cli.lab.html#_check_workers', 'maca_net/cli/lab.py'),
-                                  'maca_net.cli.lab._declare': ('cli.lab.html#_declare', 'maca_net/cli/lab.py'),
+                                  'maca_net.cli.lab._declared': ('cli.lab.html#_declared', 'maca_net/cli/lab.py'),
                                   'maca_net.cli.lab._gpu': ('cli.lab.html#_gpu', 'maca_net/cli/lab.py'),
                                   'maca_net.cli.lab._gpu_options': ('cli.lab.html#_gpu_options', 'maca_net/cli/lab.py'),
                                   'maca_net.cli.lab._keys_of': ('cli.lab.html#_keys_of', 'maca_net/cli/lab.py'),

@@ -141,9 +141,11 @@ def test_the_study_runs_on_rafdb(tmp_path, monkeypatch):
     from maca_net.lab.tables import read_primary
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, '_machine', lambda *args: dict(workers=0))                # in this process
-    write_layout('RAF-DB', 'rafdb', 70)
     small = '--scale quick --arch test_efficientnet --size 32 --epochs 1 --bs 16 --device cpu'.split()
     cells = ['MACA-Net', 'recommended']
+    code,_,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', *small)
+    assert code==2 and 'RAF-DB' in err and not Path('results/rafdb/primary.json').exists()     # nothing could begin
+    write_layout('RAF-DB', 'rafdb', 70)
     code,out,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', *small,
         '--seeds', '1', '--cells', *cells)
     assert code==0, out + err

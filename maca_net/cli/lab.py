@@ -7,6 +7,7 @@ __all__ = ['lab_parser', 'study_from_options', 'parse_seeds', 'maca_lab']
 
 # %% ../../nbs/87_cli.lab.ipynb #ac37e194
 import argparse, re, sys
+from contextlib import contextmanager
 from dataclasses import fields
 from ..core import *
 from ..options import *
@@ -197,11 +198,11 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
     store = Store(store or f'results/{data_name(base.data, base.path)}')
     stop_on_term()                                          # a kill stops the runs; the same command goes on with them
     for exp,base in studies:
-        if exp.name=='primary': _declare(store, scale, base, seeds, tune)
-        if tune: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
-        print(study_text(store, exp, base, seeds), flush=True)
-        if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
-        else: table = _run_here(exp, store, base, seeds, cells, **_machine(workers, gpu, retry))
+        with _declared(exp, store, scale, base, seeds, tune):
+            if tune: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
+            print(study_text(store, exp, base, seeds), flush=True)
+            if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
+            else: table = _run_here(exp, store, base, seeds, cells, **_machine(workers, gpu, retry))
         if table is None: continue                          # the jobs wait for Slurm
         left += int((~table.state.isin(['done', 'failed'])).sum())
         print(study_text(store, exp, base, seeds), flush=True)
@@ -225,9 +226,16 @@ def _tuned(exp, store, base, workers, gpu, retry):
     print('\n'.join(f'{l}: lr {o["lr"]:g}' for l,o in exp.cells.items() if 'lr' in o), flush=True)
     return exp
 
-def _declare(store, scale, base, seeds, tune):
+@contextmanager
+def _declared(exp, store, scale, base, seeds, tune):
+    "The comparisons of `primary` are declared before its runs. Of runs that cannot begin nothing is left"
     from maca_net.lab.tables import declare_primary
-    if f := declare_primary(store, scale, base, seeds, tune): print(f'six comparisons are declared in {f}', flush=True)
+    f = declare_primary(store, scale, base, seeds, tune) if exp.name=='primary' else None
+    if f: print(f'six comparisons are declared in {f}', flush=True)
+    try: yield
+    except ValueError:
+        if f and not any(store.row_file('*').parent.glob('*.json')): f.unlink()
+        raise
 
 def _run_here(exp, store, base, seeds, cells, **machine):
     from maca_net.lab.runner import run_experiment
