@@ -786,6 +786,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'maca_net/lab/experiments.py'),
                                           'maca_net.lab.experiments._name_and_hash': ( 'lab.experiments.html#_name_and_hash',
                                                                                        'maca_net/lab/experiments.py'),
+                                          'maca_net.lab.experiments._on_face': ( 'lab.experiments.html#_on_face',
+                                                                                 'maca_net/lab/experiments.py'),
                                           'maca_net.lab.experiments._one_at_a_time': ( 'lab.experiments.html#_one_at_a_time',
                                                                                        'maca_net/lab/experiments.py'),
                                           'maca_net.lab.experiments._recipes_in_words': ( 'lab.experiments.html#_recipes_in_words',
