@@ -160,8 +160,8 @@ def study_from_options(
     """What `maca_lab run` is asked for. Raises `ValueError` for a cell that there is not, and for an option that the
     cells set themselves"""
     exp = get_experiment(experiment)
-    pick_cells(exp, cells)
-    if both := sorted(set(opts) & {k for c in exp.cells.values() for k in c}):
+    picked = pick_cells(exp, cells)
+    if both := sorted(set(opts) & {k for c in picked.cells.values() for k in c}):
         names = ', '.join('--' + k.replace('_', '-') for k in both)
         raise ValueError(f'{exp.name} sets {names} itself, run by run: leave it out')
     return exp,scale_config(scale, **opts)
