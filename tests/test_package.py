@@ -1,5 +1,6 @@
 "What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
-import importlib, json, os, shutil, subprocess, sys, time, zipfile
+import importlib, json, os, shutil, subprocess, sys, tarfile, time, zipfile
+from configparser import ConfigParser
 from pathlib import Path
 import forked, pandas as pd, pytest
 
@@ -172,21 +173,42 @@ def test_rafdb_published_counts(tmp_path):
     share = (d[d.split=='valid'].label.value_counts()/d[d.split!='test'].label.value_counts())
     assert share.between(.095, .105).all()
 
-def test_wheel_holds_the_package(tmp_path):
-    src = tmp_path/'src'
+def test_release_answers_in_a_bare_environment(tmp_path):
+    """The source archive and the wheel built from it hold what they must. The wheel, in an environment with nothing but
+    the libraries of requirements-predict.txt, names its version and answers about a photograph"""
+    from skimage.data import astronaut                                                 # NASA, public domain
+    from PIL import Image
+    src,bare = tmp_path/'src',tmp_path/'bare'
     skip = shutil.ignore_patterns('.venv', '.git', 'build', 'dist', 'site', '*.egg-info', 'results')
     def ignored(d, names): return skip(d, names) | ({'runs'} if Path(d)==ROOT else set())
     shutil.copytree(ROOT, src, symlinks=True, ignore=ignored)
     run(sys.executable, '-m', 'build', '-o', tmp_path/'dist', src)     # as a release: the wheel from the source archive
     whl, = (tmp_path/'dist').glob('*.whl')
     names = zipfile.ZipFile(whl).namelist()
-    assert any(n.endswith('share/maca_net/paper.table1.ipynb') for n in names)         # what maca_lab report executes
-    data = {f for k in ('weights/*', 'requirements-*.txt') for f in (ROOT/'maca_net').glob(k)}
-    assert len(data)>2 and {str(f.relative_to(ROOT)) for f in data}<=set(names)        # what a wheel answers with
+    sdist, = (tmp_path/'dist').glob('*.tar.gz')
+    with tarfile.open(sdist) as t: sources = {n.partition('/')[2] for n in t.getnames()}
+    data = {str(f.relative_to(ROOT)) for k in ('weights/*', '*.csv', 'requirements-*.txt')
+            for f in (ROOT/'maca_net').glob(k)}
     modules = {str(f.relative_to(ROOT)) for f in (ROOT/'maca_net').rglob('*.py')}
-    assert not (missing := modules-set(names)), missing                                # every folder is a package
-    run(sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--target', tmp_path/'site', whl)
-    code = 'import maca_net as m, maca_net.data.faces as d; assert len(d.PUBLISHED)>20; print(m.__file__)'
-    env = {**os.environ, 'PYTHONPATH': str(tmp_path/'site')}
-    r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=tmp_path, env=env)
-    assert r.returncode==0 and str(tmp_path/'site') in r.stdout, r.stderr
+    assert len(data)>6 and not (missing := (data | modules)-set(names)), missing      # what a wheel answers with
+    assert not (missing := (data | modules | {'settings.ini', 'README.md', 'LICENSE'})-sources), missing
+    reports = {f.name for f in (ROOT/'nbs').glob('paper.*.ipynb')}                    # what maca_lab report executes
+    assert len(reports)>6 and reports=={n.rpartition('/')[2] for n in names if 'share/maca_net/' in n}
+
+    run(sys.executable, '-m', 'venv', '--without-pip', bare)
+    pip = [sys.executable, '-m', 'pip', '--python', bare/'bin'/'python', 'install', '-q', '--no-compile']
+    run(*pip, '--no-deps', whl)
+    run(*pip, '-r', ROOT/'maca_net'/'requirements-predict.txt')
+    Image.fromarray(astronaut()).save(tmp_path/'photo.png')
+    env = {k: v for k,v in ENV.items() if k!='PYTHONPATH'}
+    def bare_run(*args):
+        r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=tmp_path, env=env)
+        assert r.returncode==0, r.stdout + r.stderr
+        return r.stdout
+    where,version = bare_run(bare/'bin'/'python', '-c', 'import maca_net as m; print(m.__file__, m.__version__)').split()
+    assert Path(where).is_relative_to(bare)
+    cfg = ConfigParser(delimiters=['='])
+    cfg.read(ROOT/'settings.ini', encoding='utf-8')
+    assert version==cfg['DEFAULT']['version'] and bare_run(bare/'bin'/'maca_predict', '--version').split()[-1]==version
+    assert 'photo.png: happiness' in bare_run(bare/'bin'/'maca_predict', 'photo.png')
+    assert not list(bare.glob('lib/*/site-packages/torch'))
