@@ -5,6 +5,7 @@
 # make hooks  git cleans notebooks on commit and merges them cell by cell
 # make docs   the documentation site in site/, from the notebooks and docs/; open site/index.html
 # make readme README.md from nbs/index.ipynb
+# make lock   requirements-lock.txt from the versions that are installed; after the tests have passed with them
 # make bench  how fast training, pipeline and inference are; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
 VENV   ?= .venv
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_OPTIONS)
 
-.PHONY: help demo test lint sync hooks docs bench install dev readme clean
+.PHONY: help demo test lint sync hooks docs bench install dev readme lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -55,6 +56,9 @@ docs: dev
 
 readme: dev
 	nbs/readme.sh $(BIN)
+
+lock: dev
+	$(BIN)/python scripts/lock.py > requirements-lock.tmp && mv requirements-lock.tmp requirements-lock.txt
 
 clean:  # what can be made again; runs/ holds trained models
 	rm -rf $(VENV) build dist site *.egg-info

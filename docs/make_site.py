@@ -18,6 +18,7 @@ from notebook_pages import Later, as_page, definitions, directives, read_noteboo
 PROSE = {
     'docs/glossary.md': ('glossary', 'Glossary', 'Background'),
     'docs/readings.md': ('readings', 'What the paper leaves open', 'Background'),
+    'docs/reproducibility.md': ('reproducibility', 'Reproducibility checklist', 'Background'),
     'results/README.md': ('results', 'Stores of results', 'Background'),
     'maca_net/weights/README.md': ('model', 'Model card', 'Data and model'),
     'data/README.md': ('data', 'Data', 'Data and model'),

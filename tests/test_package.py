@@ -1,5 +1,5 @@
 "What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
-import importlib, json, os, shutil, subprocess, sys, tarfile, time, zipfile
+import importlib, json, os, re, shutil, subprocess, sys, tarfile, time, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 import forked, pandas as pd, pytest
@@ -212,3 +212,19 @@ def test_release_answers_in_a_bare_environment(tmp_path):
     assert version==cfg['DEFAULT']['version'] and bare_run(bare/'bin'/'maca_predict', '--version').split()[-1]==version
     assert 'photo.png: happiness' in bare_run(bare/'bin'/'maca_predict', 'photo.png')
     assert not list(bare.glob('lib/*/site-packages/torch'))
+
+def test_version_and_lock_file():
+    "One version and one date everywhere; the lock file has every library of settings.ini, within its bounds"
+    from packaging.requirements import Requirement
+    cfg = ConfigParser(delimiters=['='])
+    cfg.read(ROOT/'settings.ini', encoding='utf-8')
+    cfg = cfg['DEFAULT']
+    cited = dict(re.findall(r'^(version|date-released): (.+)$', (ROOT/'CITATION.cff').read_text(), re.M))
+    version,date = re.search(r'^## (\S+) \((.+)\)$', (ROOT/'CHANGELOG.md').read_text(), re.M).groups()
+    assert version==cited['version']==cfg['version']
+    assert pd.Timestamp(date)==pd.Timestamp(cited['date-released'])
+    pins = dict(l.split('==') for l in (ROOT/'requirements-lock.txt').read_text().splitlines() if l[0]!='#')
+    wanted = [Requirement(l) for k in cfg if k.endswith('requirements') for l in cfg[k].split('\n') if l]
+    here = [r for r in wanted if not r.marker or r.marker.evaluate(dict(python_version='3.11'))]
+    assert len(here)>30
+    for r in here: assert r.specifier.contains(pins[r.name.lower().replace('_', '-')]), r

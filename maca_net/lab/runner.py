@@ -60,7 +60,7 @@ def _row(store, key, cfg, figures=True, cbs=None):
     row = dict(asdict(cfg), key=key, path=own.get('path'), weights=own['weights'], blind=blind,
         track=track_of(own['weights']), readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
-        code=code_version(), error=None)
+        python=platform.python_version(), torch=torch.__version__, code=code_version(), error=None)
     out = store.work(key)
     try:
         no_answers = cfg.blind and not (out/BLIND).is_file()

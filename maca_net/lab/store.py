@@ -37,7 +37,7 @@ _FIGURE,_NAME = schema.maybe(_figure),schema.maybe(schema.text(1000))
 _ROW = schema.table(may={
     **dict.fromkeys(('hours', 'train_images_per_s', 'peak_mb', 'flops', 'parameters', 'nll', 'votes_kl'), _FIGURE),
     **dict.fromkeys(('flip', 'clusters', 'heads'), schema.maybe(schema.table(rest=_FIGURE))),
-    **dict.fromkeys(('hardware', 'code', 'images', 'machine', 'finished', 'scale'), _NAME),
+    **dict.fromkeys(('hardware', 'code', 'images', 'machine', 'finished', 'scale', 'python', 'torch'), _NAME),
     'last_accuracy': schema.maybe(schema.number(0, 1)),
     'history': schema.maybe(schema.table(rest=schema.list_of(_FIGURE)))})
 
