@@ -174,3 +174,28 @@ def test_kept_outputs_name_no_folder_of_a_machine():
                 text = ' '.join(''.join(v) for v in [o.get('text', ''), *shown])
                 if m := FOLDER.search(text): found[f'{f.name}, cell {c["id"]}'] = m[0]
     assert not found, found
+
+IN_COLAB = '''#| hide
+# On Colab, or wherever the package is missing: the package, with the files beside the notebooks
+import importlib.util
+if importlib.util.find_spec('maca_net') is None:
+    !git clone -q --depth 1 {url}
+    %cd maca_net/nbs
+    %pip install -q "..{extras}"'''
+
+def test_tutorials_open_in_colab():
+    "The badge leads to the notebook itself; its first code cell installs the package with the extras that it needs"
+    settings = (ROOT/'settings.ini').read_text(encoding='utf-8')
+    url = re.search(r'^git_url = (\S+)$', settings, re.M)[1]
+    known = set(re.findall(r'^(\w+)_requirements =', settings, re.M))
+    tutorials = sorted((ROOT/'nbs').glob('tutorial.*.ipynb'))
+    assert len(tutorials)>5
+    for f in tutorials:
+        text = f.read_text(encoding='utf-8')
+        at = f'{url.replace("github.com", "colab.research.google.com/github")}/blob/main/nbs/{f.name}'
+        assert f'[![Open in Colab](images/colab.svg)]({at})' in text, f.name
+        first = code_cells(f)[0][1]
+        extras = re.search(r'"\.\.(\[[\w,]+\])?"$', first)[1] or ''
+        assert first==IN_COLAB.format(url=url, extras=extras), f.name
+        assert set(extras.strip('[]').split(',')) - {''} <= known, f.name
+        assert 'timm' in extras or 'test_efficientnet' not in text, f.name
