@@ -205,7 +205,8 @@ def test_release_answers_in_a_bare_environment(tmp_path):
         r = subprocess.run([str(a) for a in args], capture_output=True, text=True, cwd=tmp_path, env=env)
         assert r.returncode==0, r.stdout + r.stderr
         return r.stdout
-    where,version = bare_run(bare/'bin'/'python', '-c', 'import maca_net as m; print(m.__file__, m.__version__)').split()
+    told = 'import maca_net as m; print(m.__file__, m.__version__)'
+    where,version = bare_run(bare/'bin'/'python', '-c', told).split()
     assert Path(where).is_relative_to(bare)
     cfg = ConfigParser(delimiters=['='])
     cfg.read(ROOT/'settings.ini', encoding='utf-8')
