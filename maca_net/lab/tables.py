@@ -170,8 +170,8 @@ def reference_keys(
     seeds, # Of its runs
     against:str='baseline', # A method
 )->list: # A key for each seed
-    """The runs that a cell is compared with: those of `reference_run`. Where the study has no such cell, since each cell
-    has a rate of its own, the cell of `against` that differs in the rate alone"""
+    """The runs that a cell is compared with: those of `reference_run`. If no cell of the study has these runs,
+    because each cell has its own learning rate: those of the cell of `against` that differs only in the rate"""
     same = [run_key(reference_run(runs.base, opts, s, against)) for s in seeds]
     if set(same) & set(runs.keys.values()): return same
     def scale(o): return _own_scale(o, ('lr',))
