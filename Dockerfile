@@ -1,8 +1,9 @@
-# maca_serve in a container, without a GPU and without torch:
+# maca_serve in a container, for the CPU and without torch. To build it, start it and ask it:
 #   docker build -t maca_serve .
 #   docker run --rm -p 127.0.0.1:8000:8000 maca_serve
 #   curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
-# Another model:  docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/runs/ferplus:/model:ro" maca_serve --model /model/ferplus.onnx
+# With a model of your own, runs/ferplus/ferplus.onnx, that maca_export wrote:
+#   docker run --rm -p 127.0.0.1:8000:8000 -v "$PWD/runs/ferplus:/model:ro" maca_serve --model /model/ferplus.onnx
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml settings.ini setup.py MANIFEST.in README.md LICENSE ./

@@ -1,12 +1,12 @@
-# make demo   a virtual environment in .venv, install, train on the generated faces, print the metrics, write the figures
-# make test   install everything for development and run all tests (as root on Debian also Chromium, for the page)
-# make lint   unused names, functions with too many branches (ruff); long lines, long cells, the order of imports
+# make demo   make a virtual environment in .venv, install the package, train on generated faces, write scores and figures
+# make test   install everything for development and run all tests (as root on Debian it also installs Chromium)
+# make lint   check for unused names and complex functions (ruff), long lines, long cells and the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
-# make hooks  git cleans notebooks on commit and merges them cell by cell
-# make docs   the documentation site in site/, from the notebooks and docs/; open site/index.html
-# make readme README.md from nbs/index.ipynb
-# make lock   requirements-lock.txt from the versions that are installed; after the tests have passed with them
-# make bench  how fast training, pipeline and inference are; writes benchmarks/results.json (half an hour on two cores)
+# make hooks  set git up to clean notebooks on commit and to merge them cell by cell
+# make docs   build the documentation site in site/ from the notebooks and docs/; open site/index.html
+# make readme write README.md from nbs/index.ipynb
+# make lock   write the installed versions to requirements-lock.txt; do this after the tests have passed with them
+# make bench  measure how fast training, data loading and inference are; writes benchmarks/results.json (half an hour on two cores)
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin

@@ -1,8 +1,8 @@
-"""How fast training, the pipeline and inference are, each beside its limit and beside the plain way of doing it.
+"""Measures how fast training, data loading and inference are, with their limits and a plain implementation beside them.
 
-Everything that is compared runs in turns within one process, and medians are reported, as machines are noisy: trust the
-ratios, not the milliseconds. `make bench` runs it all (half an hour on two cores); --only picks sections; what was run
-replaces its part of results.json, from which the notebook on speed and the README take their numbers."""
+The variants of a comparison run in turns within one process, and medians are reported. Times differ between machines
+and moments, so trust the ratios, not the milliseconds. `make bench` runs all sections (half an hour on two cores);
+--only runs some. Each section replaces its part of results.json. nbs/speed.ipynb takes its numbers from there."""
 import argparse, json, os, platform, statistics, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 import numpy as np, pandas as pd, torch, torchvision
@@ -70,7 +70,7 @@ def flops(f):
     return c.get_total_flops()
 
 def limit(rounds):
-    "What this machine's 3x3 convolutions reach"
+    "The limit: how fast 3x3 convolutions are on this machine"
     def conv(dtype):
         x,w = (torch.randn(*s, dtype=dtype, device=DEV).to(memory_format=torch.channels_last)
                for s in ((32,256,14,14), (256,256,3,3)))
@@ -204,7 +204,7 @@ def accuracy(rounds, seeds=3):
     return res
 
 def inference(rounds):
-    "ResNet-34 at 224 px: one face, and a batch of 32, by every way there is"
+    "ResNet-34 at 224 px: time for one face and for a batch of 32, with every runtime and precision"
     torch.set_grad_enabled(False)
     size,res = 224,{}
     info = dict(labels=list(EXPRESSIONS), source_size=None, data={}, code=code_version(), stats=STATS['imagenet'],
@@ -291,7 +291,7 @@ def load_results(file=HERE/'results.json'):
     return {k: v['result'] for k,v in json.loads(Path(file).read_text()).items()}
 
 def goals(bench):
-    "What was aimed at before anything was measured, beside what came out: a row each"
+    "A table of the goals that were set before the measurements, and the measured values"
     t,f,i,r = bench['train'],bench['fit'],bench['inference'],bench['reference']
     def of_both(size, what): return [f[f'{size} px, {label}'][what] for label in METHOD_OF]
     ours = [v for k,v in i['variants'].items() if not k.startswith('plain')]

@@ -83,7 +83,7 @@ def margin_loss(
     centers, # K x C
     margin:float=1., # In units of the centres' mean length
 ):
-    "A hinge on the distance of each pair of centres; not in the paper, which claims such a term without giving one"
+    "A squared hinge on the distance of each pair of centres. The paper claims such a term, but gives no equation"
     c = keep_double(centers)
     if len(c)<2: return c.sum()*0
     i,j = torch.triu_indices(len(c), len(c), 1, device=c.device)
@@ -103,7 +103,7 @@ def weighted_terms(
 
 # %% ../nbs/23_losses.ipynb #46965e45
 def _check_readings(centers, theta, alpha, inter):
-    "Raise `ValueError` for readings of AFC that there are not, or a theta of another shape"
+    "Raise `ValueError` for unknown readings of AFC, or for a theta of the wrong shape"
     if alpha not in ALPHAS if isinstance(alpha, str) else not 0<=alpha<=1:
         raise ValueError(f'alpha is {", ".join(ALPHAS)} or a number in 0..1, not {alpha!r}')
     if inter not in CHOICES['inter']: raise ValueError(f'inter is one of {", ".join(CHOICES["inter"])}, not {inter!r}')

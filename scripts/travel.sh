@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What `maca_lab gpu` needs on a machine that has a GPU and Python with torch, and no network:
+# Collects in FOLDER all that `maca_lab gpu` needs on a machine with a GPU and Python with torch, but without internet:
 #   scripts/travel.sh STORE FILE.pack FOLDER
-# FOLDER gets the pack, the rows of STORE (runs that are done are left out there), this commit of the package as a wheel,
-# and wheels of what Python with torch usually lacks. PACKAGES names those; PYTHON_VERSION is the Python there.
+# FOLDER gets the pack, the rows of STORE (so that finished runs are not run again), this commit as a wheel, and wheels
+# of the packages that such a machine lacks. The variable PACKAGES names these, PYTHON_VERSION the Python version there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 [ $# -eq 3 ] || { sed -n 2,5p "$0" >&2; exit 2; }

@@ -23,22 +23,25 @@ _EVAL = '''examples:
 
 def eval_parser():
     "Options of `maca_eval`"
-    p = _parser('maca_eval', 'Score a trained run on a split. By default the data are those of the run.', _EVAL)
+    p = _parser('maca_eval', 'Compute the accuracy and other scores of a trained run on a split. By default the data '
+        'are those of the run.', _EVAL)
     p.add_argument('run_dir', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote')
     p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: the run's)")
     p.add_argument('--path', help="folder of the data set (default: the run's)")
     p.add_argument('--rule', choices=FERPLUS_RULES, help="FERPlus label rule (default: the run's)")
     p.add_argument('--split', choices=SPLITS, default='valid', help='default: valid')
-    p.add_argument('--subset', metavar='FILE', help='RAF-DB: only the test images of this list (occlusion, pose)')
+    p.add_argument('--subset', metavar='FILE', help='RAF-DB: only the test images of this list, such as the occlusion '
+        'or pose list')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
-        help='weights of the epoch chosen on validation (best) or of the last (default: best)')
+        help='weights of the epoch with the best validation (best) or of the last epoch (last) (default: best)')
     p.add_argument('--flip', action='store_true',
-        help="the mean of each face's answer and its mirror image's: twice the time, mostly a little better")
+        help='average the probabilities of a face and of its mirror image: twice the time, mostly more accurate')
     p.add_argument('--on-bad', choices=ON_BAD, default='error', help='stop at a bad image, or go on without it')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
-    p.add_argument('--calibrate', action='store_true', help='fit the temperatures of a run of an older version to its '
-        'stored validation predictions, and keep them in its metrics.json; nothing is scored')
-    p.add_argument('--json', metavar='FILE', help='write the scores here; rows of `confusion` are the true class')
+    p.add_argument('--calibrate', action='store_true', help='for a run of an older version: fit its temperatures to '
+        'its '
+        'stored validation predictions and write them to metrics.json; computes no scores')
+    p.add_argument('--json', metavar='FILE', help='write the scores to this file; in `confusion` a row is a true class')
     return p
 
 # %% ../../nbs/83_cli.evaluate.ipynb #08ef433b
@@ -47,7 +50,8 @@ def maca_eval(argv=None):
     p = eval_parser()
     args = vars(p.parse_args(argv))
     file,calibrate = args.pop('json'),args.pop('calibrate')
-    if calibrate and (odd := _beside_calibrate(p, args)): p.error(f'--calibrate goes without {", ".join(odd)}')
+    if calibrate and (odd := _beside_calibrate(p, args)): p.error(f'--calibrate takes no {", ".join(odd)}: leave it '
+        'out')
     def run():
         res = _calibrate(args['run_dir']) if calibrate else _evaluate(**args)
         if file: write_json(file, res)

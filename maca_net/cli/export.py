@@ -22,23 +22,25 @@ What comes out answers in maca_predict --model as the run does (.onnx, .xml, .sa
 # %% ../../nbs/84_cli.export.ipynb #b90795f9
 def export_parser():
     "Options of `maca_export`"
-    p = _parser('maca_export', "Write a run's model in a format that other programs read, and hold it against torch.\n"
-        'Faces in 0..1 go in, probabilities come out; labels and how to resize stand in the file.', _EXPORT)
+    p = _parser('maca_export', "Write a run's model in a format that other programs read, and compare its answers "
+        "with torch.\n"
+        'Input: faces with values 0..1. Output: probabilities. The file says its labels and how to resize.', _EXPORT)
     p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a .safetensors '
         'file exported from a run')
     p.add_argument('--format', choices=EXPORT_FORMATS, default='onnx',
         help='torch: a .pt2 of torch.export (default: onnx)')
-    p.add_argument('--out', dest='file', metavar='FILE', help='where to (default: in RUN_DIR, named as the run)')
+    p.add_argument('--out', dest='file', metavar='FILE', help='file to write (default: in RUN_DIR, with the name of '
+        'the run)')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
         help='weights of the epoch chosen on validation (best) or of the last (default: best)')
-    p.add_argument('--int8', action='store_true', help="ONNX in whole numbers of eight bits, calibrated on the run's "
-        "training data "
-        'and measured on its validation data: both are read')
+    p.add_argument('--int8', action='store_true', help="ONNX with integers of eight bits. Reads the run's data set: "
+        "training images set the value ranges, "
+        'validation images measure the accuracy')
     p.add_argument('--full-range', dest='reduce_range', action='store_false',
         help='with --int8: weights of eight bits in place of seven; only for '
-        'processors with VNNI, others answer wrongly then')
+        'processors with VNNI instructions, on others the answers become wrong')
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
-        help="without the run's temperature: the probabilities as the network gives them")
+        help='leave the temperature of the run out: uncalibrated probabilities')
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")
     return p
 

@@ -22,15 +22,15 @@ _LAB = '''examples:
   maca_lab run table1 --scale quick --store results/trial
       the whole of Table 1 on generated faces, as a trial of the software; says nothing about real faces
   maca_lab run table1 --data ferplus --path FERPlus
-      Table 1 on FERPlus with three seeds, a night or two on two cores; stopped, the same command goes on
+      Table 1 on FERPlus with three seeds, one or two nights on two cores; after a stop, type it again to continue
   maca_lab run table1 fig4 fig5 fig6 fig7 --data ferplus --path FERPlus --gpu 0 --workers 12
-      the paper's table and figures, one after another; a run that two of them need is made once
+      the paper's table and figures, one after another; a run that several of them need is made only once
   maca_lab run table1 --data ferplus --path FERPlus --seeds 3-4
       two more seeds, perhaps on another machine: merge the stores afterwards
   maca_lab run fig6 --data rafdb --path RAF-DB --scale paper --gpu 0,1 --seeds 5
-      the number of heads at the paper's own scale, a run at a time on each of two GPUs
+      Figure 6 (number of heads) at the paper's own scale, on two GPUs, one run at a time on each
   maca_lab run readings --data ferplus --path FERPlus --gpu 0 --workers 12
-      twelve runs at a time on one GPU, which one small network does not fill; NVIDIA's MPS lets them work side by side
+      twelve runs at a time on one GPU; a single small network leaves most of it idle; NVIDIA's MPS helps
   maca_lab run readings --data ferplus --path FERPlus --cluster slurm --workers 8 --cluster-args gpus_per_node=1
       eight jobs that share the runs; all of them must see the store
   MACA_PLUGINS=my_experiments maca_lab run my_grid --data ferplus --path FERPlus
@@ -40,13 +40,13 @@ _LAB = '''examples:
   maca_lab test results/ferplus --path FERPlus
       once, when all is chosen: score every network of the store on the test images
   maca_lab run headline --data ferplus --path FERPlus --blind FERPlus_blind
-      every run also answers for faces without labels; runs that are done answer too, where their weights are
+      every run also answers for faces without labels; finished runs too, on the machine that has their weights
   maca_lab score-blind results/ferplus labels.csv
-      for whoever has the labels: score those answers
+      if you have the labels: score these answers
   maca_lab pack --data ferplus --path FERPlus --blind FERPlus_blind --out FERPlus.pack
-      the faces in one file, for a machine without a network: there, --data pack --path FERPlus.pack
+      the faces in one file, for a machine without internet; use it there by --data pack --path FERPlus.pack
   maca_lab gpu results/ferplus --pack FERPlus.pack --minutes 13
-      the most valuable missing runs that a GPU can finish in that time; without a GPU, the plan
+      the most valuable missing runs that a GPU can finish in that time; without a GPU, only the plan is printed
   maca_lab report results/ferplus
   maca_lab report results/ferplus --notebooks my_reports
       report notebooks of your own, my_reports/paper.NAME.ipynb'''
@@ -67,22 +67,22 @@ def _pack_options(pack):
     "The options of `maca_lab pack`: those of `maca_train` on data, without the label rule, as a pack holds every rule"
     for a in train_parser()._actions:
         if a.dest in {f.name for f in fields(DataOptions)}-{'rule', 'n_faces', 'synth_seed'}: pack._add_action(a)
-    pack.add_argument('--blind', metavar='DIR', help='folder of faces without labels, to go with them')
+    pack.add_argument('--blind', metavar='DIR', help='folder of faces without labels, to put into the same file')
     pack.add_argument('--out', metavar='FILE.pack', required=True, help='file to write')
 
 def _gpu_options(gpu):
     add = gpu.add_argument
     add('--pack', metavar='FILE', required=True, help='file of maca_lab pack: the data of all runs')
-    add('--minutes', type=float, metavar='M', required=True, help='for how long the GPU is there')
+    add('--minutes', type=float, metavar='M', required=True, help='minutes for which the GPU is available')
     add('--queue', metavar='FILE.json',
-        help='what is wanted, the most valuable first (default: the queue of the package)')
+        help='list of runs, the most valuable first (default: the queue of the package)')
     add('--out', metavar='DIR', default='gpu_results',
-        help='folder for what goes home, which maca_lab merge takes (default: gpu_results)')
-    add('--work', metavar='DIR', help='folder for what stays: weights, logs (default: a temporary one of --out)')
+        help='folder for the results, to copy home and give to maca_lab merge (default: gpu_results)')
+    add('--work', metavar='DIR', help='folder for files that stay: weights, logs (default: a temporary one of --out)')
     add('--device', metavar='DEVICE', help='where to run, cuda:0 or cpu (default: the GPU)')
     add('--at-once', type=int, metavar='N', help='runs at a time (default: half the cores, at most 8)')
     add('--call-seconds', type=float, metavar='S',
-        help='return after S seconds; the runs go on, and the same command watches them again')
+        help='return after S seconds; the runs continue, and the same command waits for them again')
     add('--dry-run', action='store_true', help='print what would be run, in which order, and how long it would take')
 
 # %% ../../nbs/87_cli.lab.ipynb #l0000002
@@ -97,19 +97,20 @@ def _lists():
 # %% ../../nbs/87_cli.lab.ipynb #1eadc867
 def _run_options(run):
     add = run.add_argument
-    add('experiments', nargs='+', metavar='EXPERIMENT', help='of the list below')
-    add('--store', metavar='DIR', help='where results are kept (default: results/DATA; a folder of yours by its name)')
+    add('experiments', nargs='+', metavar='EXPERIMENT', help='name from the list of experiments below')
+    add('--store', metavar='DIR', help='folder of the results (default: results/DATA; for own images results/FOLDER)')
     add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)')
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
-    add('--tune', action='store_true', help=f'first choose the rate of each cell, from {", ".join(map(str, RATES))}, '
-        f'on seed {TUNING_SEED}, which is not reported; what was tried is kept as the study EXPERIMENT_rates')
+    add('--tune', action='store_true', help=f'first choose the learning rate of each cell, from '
+        f'{", ".join(map(str, RATES))}, on seed {TUNING_SEED}, which is not reported; the trials are kept as the study '
+        'EXPERIMENT_rates')
     add('--seeds', default='3', metavar='N', help='seeds 0 to N-1, or a list such as 3-5 or 0,7 (default: 3)')
     add('--workers', type=int, metavar='N',
-        help='runs at a time (default: one, or one for each --gpu); on a CPU they share its cores, which gains little')
+        help='runs at the same time (default: one, or one for each --gpu); on a CPU more than one gains little')
     add('--gpu', metavar='I,J', help='numbers of the GPUs to spread the runs over, e.g. 0,1')
     add('--retry', action='store_true', help='run again what failed; the old rows are set aside in the folder failed')
     add('--cluster', choices=('slurm', 'local'),
-        help='hand --workers jobs to Slurm, or to processes of this machine, through submitit')
+        help='start --workers jobs through submitit: on Slurm, or as processes of this machine')
     add('--cluster-args', metavar='K=V,..', default='',
         help="options of submitit's AutoExecutor, e.g. slurm_partition=gpu,gpus_per_node=1,timeout_min=600")
     _scale_options(run)
@@ -117,37 +118,38 @@ def _run_options(run):
 # %% ../../nbs/87_cli.lab.ipynb #61d52c6c
 def lab_parser():
     "The options of `maca_lab`"
-    p = _parser('maca_lab', "Run the paper's ablations and figures over seeds, and report what was found.", _LAB)
+    p = _parser('maca_lab', "Run the experiments of the paper's tables and figures with several seeds, and write "
+        "reports of the results.", _LAB)
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     def add(name, about, epilog='', store=True):
         s = sub.add_parser(name, help=about, description=about[0].upper() + about[1:] + '.', epilog=epilog,
             formatter_class=p.formatter_class)
         if store: s.add_argument('store', metavar='STORE', help='folder that maca_lab run wrote')
         return s
-    _run_options(add('run', 'run what is missing of one experiment or more; goes on where it was stopped', _lists(),
+    _run_options(add('run', 'make the missing runs of one or more experiments; continues after a stop', _lists(),
         store=False))
-    add('status', 'what a store was asked for: done, running, failed, time left')
-    report = add('report', 'the report notebooks on a store, as HTML')
+    add('status', 'show the runs of a store: done, running, failed, time left')
+    report = add('report', 'execute the report notebooks on a store, and write HTML')
     report.add_argument('--out', metavar='DIR', help='where to (default: STORE/report)')
     report.add_argument('--notebooks', metavar='DIR',
         help='folder of your own report notebooks, each paper.NAME.ipynb (default: those of the package)')
-    test = add('test', 'score what is done on the test images, once; for when all is chosen')
+    test = add('test', 'score the finished runs on the test images; do this once, after all choices are made')
     test.add_argument('--path', metavar='DIR',
-        help='folder of the data, with their test images (default: where each run had them)')
+        help='folder of the data set, with its test images (default: the folder that each run used)')
     test.add_argument('--experiment', metavar='NAME', help='score only the runs of this experiment (default: all runs)')
-    test.add_argument('--cells', nargs='+', metavar='LABEL', help='and only these of its cells')
+    test.add_argument('--cells', nargs='+', metavar='LABEL', help='score only these cells of the experiment')
     test.add_argument('--device', metavar='DEVICE',
         help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
-    blind = add('score-blind', 'score the answers for blind faces, for whoever has their labels')
+    blind = add('score-blind', 'score the stored answers for blind faces (faces without labels); needs their labels')
     blind.add_argument('labels', metavar='LABELS.csv',
-        help='columns name and label, a row for each blind face; an empty label leaves a face out')
+        help='table with the columns name and label, a row for each blind face; a face with an empty label is left out')
     blind.add_argument('--out', metavar='FILE',
         help='where to write the scores (default: STORE/blind/scores.csv, where reports find them)')
-    merge = add('merge', 'copy into a store what others have; of a run that two of them made, the first row stays')
+    merge = add('merge', 'copy runs from other stores into a store; a run that the store has already is kept')
     merge.add_argument('others', nargs='+', metavar='OTHER',
         help='stores to copy from, or folders that maca_lab gpu wrote')
-    _pack_options(add('pack', 'a data set, and blind faces, in one small file without loss', store=False))
-    _gpu_options(add('gpu', 'run the most valuable missing runs that a GPU finishes in a few minutes'))
+    _pack_options(add('pack', 'write a data set, and blind faces, to one small file without loss', store=False))
+    _gpu_options(add('gpu', 'train the most valuable missing runs that a GPU can finish in a given time'))
     return p
 
 # %% ../../nbs/87_cli.lab.ipynb #47773233
@@ -157,13 +159,13 @@ def study_from_options(
     opts:dict, # Options of the command line
     cells=None, # Labels of some of its cells
 )->tuple: # (experiment, base)
-    """What `maca_lab run` is asked for. Raises `ValueError` for a cell that there is not, and for an option that the
+    """The runs that `maca_lab run` makes. Raises `ValueError` for a cell that there is not, and for an option that the
     cells set themselves"""
     exp = get_experiment(experiment)
     picked = pick_cells(exp, cells)
     if both := sorted(set(opts) & {k for c in picked.cells.values() for k in c}):
         names = ', '.join('--' + k.replace('_', '-') for k in both)
-        raise ValueError(f'{exp.name} sets {names} itself, run by run: leave it out')
+        raise ValueError(f'{exp.name} sets {names} itself, for each run: leave it out')
     return exp,scale_config(scale, **opts)
 
 # %% ../../nbs/87_cli.lab.ipynb #4d7e8de5
@@ -184,7 +186,7 @@ def _check_workers(workers, gpu, cluster, here=False):
     if workers is not None and workers<1: raise ValueError(f'--workers is at least 1, not {workers}')
     if gpu and not all(g.strip().isdigit() for g in gpu.split(',')):
         raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
-    if cluster and here: raise ValueError('--cells and --tune are for this machine: leave --cluster out')
+    if cluster and here: raise ValueError('--cells and --tune do not work with --cluster: leave --cluster out')
     if cluster and gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')
 
 # %% ../../nbs/87_cli.lab.ipynb #3facc6f1
@@ -258,7 +260,7 @@ def _status(store):
     from maca_net.lab.report import study_text
     s = Store(store)
     if not (studies := s.studies()):
-        raise ValueError(f'{store} was asked for nothing yet: start with maca_lab run EXPERIMENT --store {store}')
+        raise ValueError(f'{store} holds no runs yet: start with maca_lab run EXPERIMENT --store {store}')
     print('\n\n'.join(study_text(s, **o) for o in studies))
 
 def _merge(store, others):
@@ -278,7 +280,7 @@ def _keys_of(store, experiment, cells):
     if not keys:
         raise ValueError(f'{store.path} has no finished run: start with maca_lab run EXPERIMENT --store {store.path}')
     if not experiment:
-        if cells: raise ValueError('--cells are cells of an experiment: name it with --experiment')
+        if cells: raise ValueError('--cells needs --experiment, the experiment of these cells')
         return keys
     studies = [s for s in store.studies() if s['experiment'].name==experiment]
     names = sorted({s['experiment'].name for s in store.studies()})

@@ -103,12 +103,12 @@ def check_file_names(
 class Faces:
     "Labelled face images: the table, the vocabulary and, where they fit, the pixels"
     name: str             # data set
-    df: pd.DataFrame      # a row an image: name, split, label, path (absolute, or None), seen_in_train
+    df: pd.DataFrame      # a row for each image: name, split, label, path (absolute, or None), seen_in_train
     vocab: list           # class names, in the order of `EXPRESSIONS`
     size: tuple|None      # (height, width) common to all images, or None
     # n x height x width (grey) or n x height x width x 3, uint8; row i belongs to row i of `df`
     images: np.ndarray|None = None
-    votes: np.ndarray|None = None  # n x len(vocab), how the annotators' votes are distributed
+    votes: np.ndarray|None = None  # n x len(vocab), shares of the annotators' votes for each class
     rule: str|None = None          # label rule
     notes: list = field(default_factory=list) # (warning's name, split, how many, text)
     info: dict = field(default_factory=dict)  # facts to be saved with a result
@@ -156,7 +156,7 @@ def note_skipped(
 
 # %% ../../nbs/06_data.faces.ipynb #27ad93d3
 def _find_root(path, *inside, what):
-    "`path`, or the folder right below it, that holds one of `inside`; absolute, so valid in another working folder"
+    "The absolute path of the folder that holds one of `inside`: `path`, or a folder directly below it"
     path = Path(path).expanduser()
     if not path.is_dir(): raise FileNotFoundError(f'{path} is no folder: pass the folder that holds {what}')
     for d in [path, *sorted(o for o in path.iterdir() if o.is_dir() and not is_system(o.name))]:
@@ -172,7 +172,7 @@ def _complain(faces, bad, kind, text, on_bad, done='left out'):
     msg = f'{faces.name}: {len(d)} {text}: {_names(list(d.path.fillna(d.name)))}'
     if on_bad!='warn':
         err = FileNotFoundError if kind is MissingImage else OSError if kind is UnreadableImage else ValueError
-        raise err(f"{msg}. Mend the data set, or pass on_bad='warn' to "
+        raise err(f"{msg}. Repair the data set, or pass on_bad='warn' (--on-bad warn) to "
             f"" + ('go on without them' if done=='left out' else f'have them {done}'))
     for s,n in d.split.value_counts().items(): faces.notes.append((kind.__name__, s, int(n), msg))
     warnings.warn(f'{msg}; {done}', kind, stacklevel=3)
@@ -234,7 +234,7 @@ def _load(faces, mode, size=None, on_bad='error', memory=4e9, progress=True):
 def mark_seen(
     df:pd.DataFrame, # Of `Faces`, with the hash of each image in `pixels`
 ):
-    "Say in `seen_in_train` which images outside train also occur there, pixel for pixel"
+    "Set the column `seen_in_train`: True for images of other splits whose pixels also occur in train"
     df['seen_in_train'] = df.pixels.isin(set(df.pixels[df.split=='train'])) & (df.split!='train')
 
 # %% ../../nbs/06_data.faces.ipynb #050e25ea
@@ -288,7 +288,7 @@ def _check_counts(faces):
 def audit(
     faces:Faces, # What a reader returned
 )->pd.DataFrame: # split, kind ('total', 'class', or a warning's name), item, found, published
-    "Counts per split and class beside the published ones, and everything that was noticed, in one table"
+    "One table: the number of images of each split and class, the published number, and all warnings"
     pub = PUBLISHED[(PUBLISHED.dataset==faces.name) & (PUBLISHED.rule.fillna('')==(faces.rule or ''))]
     look = {(r.split, r.item): r.images for r in pub.itertuples()}
     rows = []
@@ -328,11 +328,11 @@ def stratified_split(
 def flip_labels(
     faces:Faces, # With training faces
     share:float, # Of the training faces that get a wrong label, 0..1
-    seed:int=0, # Of which they are, and of their labels
+    seed:int=0, # Seed of the choice of the faces and of their wrong labels
 )->Faces: # With the true labels in the column `clean`
     """Faces with a share of wrong labels in train; other splits keep theirs. The votes for the true and for the wrong
-    class change places. Raises `ValueError` for a wrong share"""
-    if not 0<=share<=1: raise ValueError(f'share is a share in 0..1, not {share}')
+    class are exchanged. Raises `ValueError` for a wrong share"""
+    if not 0<=share<=1: raise ValueError(f'share is between 0 and 1, not {share}')
     rng,df = np.random.default_rng(seed),faces.df.assign(clean=faces.df.label)
     train = np.flatnonzero(df.split=='train')
     flipped = rng.choice(train, round(share*len(train)), replace=False)
@@ -347,7 +347,7 @@ def flip_labels(
 
 # %% ../../nbs/06_data.faces.ipynb #9c19f6c7
 def fingerprint(faces:Faces)->str:
-    "Which images these are, and what each is said to show"
+    "A hash of the names, splits and labels of all images"
     return hashlib.sha256(faces.df[['split', 'name',
         'label']].to_csv(index=False).encode(errors='surrogateescape')).hexdigest()
 
@@ -371,12 +371,12 @@ class DatasetSpec:
     read:Callable             # -> `Faces`; its keywords are `options`
     options:tuple             # Options of `RunConfig` that `read` takes: 'path', 'on_bad', and those of its own
     licence:str               # Whose faces these are, and under which licence
-    label_note:str            # What its labels are worth
+    label_note:str            # How reliable its labels are, a sentence for the model card
     licence_id:str            # A short name of the licence, for a model card
     frame:Frame|None = None   # How its faces are cropped; None: to be measured
     bs:int = 64               # Batch size where a run does not say
     votes:bool = False        # Whether its annotators' votes are there
-    own:bool = False          # Images of the user's own: called by their folder's name
+    own:bool = False          # True for the user's own images: results are named by the folder
     drawn:bool = False        # Drawn anew each time: its test images are faces of another seed
     holds:Callable|None = None   # path -> (name, name of the folder) of the data set that a file holds; None: no file
     def needs(self, option): return option in self.options

@@ -13,10 +13,10 @@ from ..options import *
 # %% ../../nbs/05_data.frames.ipynb #d3874379
 @dataclass
 class Frame:
-    "Where the landmarks lie in a training face: five points, shares of its sides"
+    "The positions of the five landmarks in the training faces, as shares of the side of the image"
     landmarks:np.ndarray     # 5 x 2: x and y of the eyes, the nose, the corners of the mouth
     tilt:float=15.           # degrees up to which a face is left as it is
-    aspect:float=1.          # width by height of the training images; the network sees them squashed to a square
+    aspect:float=1.          # width / height of the training images; the network gets them squeezed to a square
     def to_dict(self):
         "What is written as JSON"
         return dict(landmarks=self.landmarks.tolist(), tilt=self.tilt, aspect=self.aspect)
@@ -32,7 +32,7 @@ class Frame:
     def of(cls,
         info, # Content of a run's config.json
     ): # None where it was not measured
-        "The frame of a run's training faces: its own where that was measured, else its data set's"
+        "The frame of a run's training faces: the one measured for the run, else that of the data set in `DATASETS`"
         if info.get('frame'): return cls.from_dict(info['frame'])
         data = info['config']['data']
         return DATASETS[data].frame if data in DATASETS else None

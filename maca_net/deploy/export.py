@@ -21,14 +21,14 @@ from .runtime import *
 
 # %% ../../nbs/75_deploy.export.ipynb #55a72c0e
 def set_props(proto, meta):
-    "`meta` as JSON under the key `maca_net` of an ONNX model, each entry under its own name as well"
+    "Store `meta` in an ONNX model: as JSON under the key `maca_net`, and each entry under its own name"
     import onnx
     each = {k: v if isinstance(v, str) else json.dumps(v) for k,v in meta.items()}
     onnx.helper.set_model_props(proto, dict(each, maca_net=json.dumps(meta, allow_nan=False)))
 
 # %% ../../nbs/75_deploy.export.ipynb #c2cc71dc
 def _without_traces(proto):
-    "The exporter notes for every node which line of which file made it, with the paths of this machine: take that out"
+    "Remove what the exporter notes for every node: the file and line that made it, with paths of this machine"
     g = proto.graph
     parts = [g, *g.node, *g.value_info, *g.input, *g.output, *g.initializer]
     for part in parts+[o for f in proto.functions for o in (f, *f.node)]: part.ClearField('metadata_props')
@@ -91,13 +91,13 @@ def to_safetensors(
 
 # %% ../../nbs/75_deploy.export.ipynb #54b8e888
 def _beside(run, suffix, epoch='best'):
-    "The file beside a run's weights, or beside an exported file, that bears its name"
+    "The path of an export: in the folder of the run (or of the exported file), named as the run"
     run = Path(run)
     if run.is_file(): return run.with_suffix(suffix)
     return run/f"{run.resolve().name}{'' if epoch=='best' else f'-{epoch}'}{suffix}"
 
 def _check_target(run, file, suffix):
-    "Raise where an export would not be named as its format, or would replace weights"
+    "Raise `ValueError` if the name of an export does not fit its format, or if it would replace the weights of a run"
     if file.suffix!=suffix: raise ValueError(f'{file}: a file of this format ends in {suffix}')
     is_weights = file.name in WEIGHTS.values() and (file.resolve().parent/'config.json').is_file()
     if is_weights or file.resolve()==Path(run).resolve():
@@ -112,9 +112,9 @@ def _to_export(run, epoch, calibrated):
     return FaceClassifier.of(model, info),metadata(info, epoch),model,info
 
 def _ensemble_to_export(run, epoch, calibrated):
-    """(`FaceEnsemble`, metadata) of an ensemble. Members stay at their temperatures; `calibrated` is about the
-    temperature of their mean"""
-    if epoch!='best': raise ValueError(f'epoch={epoch}: an ensemble holds the chosen epoch of its members alone')
+    """(`FaceEnsemble`, metadata) of an ensemble. Members always use their temperatures; `calibrated` is
+    only about the temperature of their mean"""
+    if epoch!='best': raise ValueError(f'epoch={epoch}: an ensemble has only the best epoch: leave epoch out')
     members = ensemble_members(run)
     loaded = [load_run(m, 'cpu') for m in members]
     metas,fitted = [metadata(info) for _,info in loaded],ensemble_temperatures(run) if calibrated else {}
@@ -132,14 +132,14 @@ def export_run(
     format:str='onnx', # A name from `FORMATS`
     file=None, # Where to; None: beside the weights, named as the run
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
-    n_check:int=8, # Faces on which the file is held against torch
+    n_check:int=8, # Number of random faces on which the file is compared with torch
     calibrated:bool=True, # With the temperature of the run, where it has one
 )->dict: # file, bytes, max_difference
-    "Write a run's model in another format, and hold it against torch. Raises `ValueError` where they differ"
+    "Write a run's model in another format, and compare its answers with torch. Raises `ValueError` if they differ"
     check_choice('format', format, FORMATS)
     net,meta,model,info = _to_export(run, epoch, calibrated)
     if model is None and format=='safetensors':
-        raise ValueError(f'{run}: an ensemble goes into onnx, openvino or torch; a .safetensors file holds one run')
+        raise ValueError(f'{run}: an ensemble cannot be written as safetensors: use the format onnx, openvino or torch')
     file = Path(file) if file else _beside(run, FORMATS[format], epoch)
     _check_target(run, file, FORMATS[format])
     write = dict(onnx=to_onnx, openvino=to_openvino, torch=to_torch).get(format)
@@ -150,7 +150,7 @@ def export_run(
         x = torch.rand(n_check, 3, *meta['size'], generator=torch.Generator().manual_seed(0))
         diff = float(np.abs(ExportedModel(made, trusted=True)(x.numpy()) - net(x).numpy()).max())
         if not diff<1e-3:
-            raise ValueError(f'{file} is not written: its probabilities would differ from those of torch by {diff:.2g}')
+            raise ValueError(f'{file} is not written: it differs from torch by {diff:.2g}; try another format')
         files = [made.with_suffix('.bin')]*(format=='openvino') + [made] # the .xml last: with it the pair is whole
         for f in files:
             with atomic_path(file.with_suffix(f.suffix)) as tmp: shutil.copyfile(f, tmp)
@@ -203,7 +203,7 @@ def _answers(file, faces, size):
     return np.concatenate([net(x) for x in _input_batches(faces, size, 64)])
 
 def _cost_of_int8(p, q, truth):
-    "What INT8 answers (`q`) in place of float (`p`)"
+    "How the answers of INT8 (`q`) differ from those of float (`p`): see `quantize_run`"
     a,b,far = p.argmax(1),q.argmax(1),np.abs(p-q).max(1)
     return dict(n=len(truth), accuracy=float((b==truth).mean()), accuracy_float=float((a==truth).mean()),
         agreement=float((a==b).mean()), difference=float(far.mean()), max_difference=float(far.max()),
@@ -221,10 +221,10 @@ def quantize_run(
     calibrated:bool=True, # With the temperature of the run, where it has one
 )->dict: # file, bytes, bytes_float, reduce_range, n, and with and without _float: accuracy, ece; see below
     """Write a run's model as ONNX in INT8, and measure what that costs: `agreement` is the share of faces with the same
-    answer, `difference` that of the probability that changes most, mean over faces. Raises `ValueError` for another
-    ending"""
+    label; `difference` is the largest change of a probability of a face, mean over faces. Raises `ValueError` for a
+    file that does not end in .onnx"""
     with needs('export', 'onnx'): import onnx
-    if is_ensemble(run): raise ValueError(f'{run}: INT8 is for a run; an ensemble is exported in float')
+    if is_ensemble(run): raise ValueError(f'{run}: INT8 is not for an ensemble: export it in float')
     model,info = load_run(run, 'cpu', epoch)
     cfg,meta = run_config(info, path),metadata(info, epoch, calibrated)
     file = Path(file) if file else _beside(run, '.int8.onnx', epoch)

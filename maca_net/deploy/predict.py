@@ -24,7 +24,7 @@ from .runtime import *
 
 # %% ../../nbs/76_deploy.predict.ipynb #95b10618
 def _many(o):
-    "(list of images, whether it was one)"
+    "(list of images, whether a single image was given)"
     torch = sys.modules.get('torch')                                   # without torch there is no tensor
     arrays = (np.ndarray, torch.Tensor) if torch else (np.ndarray,)
     if isinstance(o, arrays) and o.ndim==4: return list(o), False
@@ -73,7 +73,7 @@ class Prediction:
         if self.time is not None: out['time'] = _rounded(self.time, 3)
         return dict(out, faces=[dict(face=i, **f.to_dict()) for i,f in enumerate(self.faces, 1)])
     def rows(self):
-        "A dict a face, with the columns of a table; one dict without `face` for a picture that has none"
+        "One dict for each face, with the columns of the table; for a picture without a face, one dict without `face`"
         base = dict(image=self.image) if self.time is None else dict(image=self.image, time=_rounded(self.time, 3))
         return [dict(base, **_row(i, f)) for i,f in enumerate(self.faces, 1)] or [base]
     def to_df(self):
@@ -105,7 +105,7 @@ def table_columns(
 class Predictions(list):
     "What `predict` returns for several pictures: a list of `Prediction`"
     def to_df(self):
-        "A row a face of all pictures, and a row for a picture without one"
+        "A table: one row for each face of all pictures, and one row for each picture without a face"
         import pandas as pd
         df = pd.DataFrame([r for p in self for r in p.rows()])
         whole = [k for k in ('face', 'track') if k in df]                  # also beside a picture without a face
@@ -116,14 +116,14 @@ _FORMULA = re.compile("'*\\s*[=+\\-@＝＋－＠]|'*[\t\r\n]")
 
 def spreadsheet_text(
     v, # A cell of a CSV file
-): # `v`; a text that a spreadsheet would take for a formula with an apostrophe before it
-    "A cell that is no formula"
+): # `v`, with an apostrophe before it if a spreadsheet would read it as a formula
+    "The text of a CSV cell, made safe for spreadsheet programs"
     return f"'{v}" if isinstance(v, str) and _FORMULA.match(v) else v
 
 def spreadsheet_source(
     v, # A cell that was read from a CSV file
 ): # What `spreadsheet_text` was given
-    "The text behind a cell"
+    "The original text of a CSV cell, without the apostrophe"
     return v[1:] if isinstance(v, str) and v[:1]=="'" and _FORMULA.match(v) else v
 
 # %% ../../nbs/76_deploy.predict.ipynb #a7500010
@@ -132,7 +132,7 @@ class _FileNetwork:
     model,info,device,grey,n_heads = None,None,'cpu',False,0             # the file itself turns colours to grey
     def __init__(self, run, device, epoch):
         if device not in (None, 'cpu') or epoch!='best':
-            raise ValueError(f'{run} holds one model and computes on the CPU: leave device and epoch out')
+            raise ValueError(f'{run} holds one epoch and runs on the CPU: leave device and epoch out')
         self.net = ExportedModel(run)
         self.meta = self.net.metadata
         if lacks := {'labels', 'size', 'resize', 'frame'}-set(self.meta):
@@ -177,13 +177,13 @@ class _EnsembleNetwork:
     "Several networks, each with faces of its own size, that answer with the mean of their calibrated probabilities"
     model,info,n_heads = None,None,0
     def __init__(self, runs, device, epoch, fitted=None):
-        if not runs: raise ValueError('an ensemble has one member at least: pass runs')
+        if not runs: raise ValueError('an ensemble needs at least one member: pass runs')
         self.members = [_open_network(r, device, epoch) for r in runs]
         metas,self.device = [m.meta for m in self.members],self.members[0].device
         for k in ('labels', 'frame'):
             for run,meta in zip(runs, metas):
                 if meta[k]!=metas[0][k]: raise ValueError(f'{run} and {runs[0]} differ in {k}: the members of an '
-                    'ensemble know the same classes, of faces that are cut out in the same way')
+                    'ensemble must have the same classes, and faces cropped in the same way')
         none = dict(temperature=None, temperature_flip=None)
         self.meta = {**max(metas, key=lambda m: m['size']), **(fitted or none)}
 
@@ -210,8 +210,8 @@ def _open_network(run, device, epoch):
 
 # %% ../../nbs/76_deploy.predict.ipynb #1489ece1
 def _model_name(run, epoch, frame, fitted=None):
-    """What tells one model's answers from another's: its name, and a hash of its weights, of its frame and of its
-    temperatures where they are used"""
+    """A text that identifies a model in a table: its name, and a hash of its weights, its frame and, if they are used,
+    its temperatures"""
     content = _weights_hash(run, epoch) + json.dumps(frame.to_dict())
     if any(fitted or ()): content += json.dumps(fitted)
     name = f'ensemble-of-{len(run)}' if isinstance(run, list) else run.resolve().name
@@ -230,17 +230,17 @@ def _weights_file(run, epoch):
 
 # %% ../../nbs/76_deploy.predict.ipynb #377a551e
 class Predictor:
-    "A trained run that answers for pictures. Raises `OSError` or `ValueError` for what is no run"
+    "Finds the faces in pictures and names their expressions, by a trained run. Raises `OSError` or `ValueError`"
     def __init__(self,
-        run=None, # Folder of a run (or one of the Hub's) or of an ensemble, or a file exported from one (.safetensors,
-                  # .onnx, .xml), or a list of such; None: the model that comes with the package, see `default_model`
+        run=None, # Folder of a run (also from the Hub) or of an ensemble, or an exported file (.safetensors, .onnx,
+                  # .xml), or a list of these; None: the model that comes with the package, see `default_model`
         device=None, # Where to compute; None: a GPU when there is one. An .onnx or .xml file computes on the CPU
         detector='mtcnn', # See `get_detector`
-        frame:Frame=None, # How faces are cut out; None: as the run's data are, FERPlus's where that is not known
+        frame:Frame=None, # How faces are cropped; None: as the data of the run, or as FERPlus if that is not known
         epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
         bs:int=64, # Faces at a time
-        flip:bool=False, # The mean of each face's answer and its mirror image's: twice the time, mostly a little better
-        most_faces:int=None, # Only the largest faces of a picture are answered for; None: all
+        flip:bool=False, # Average the probabilities of a face and its mirror image: twice the time, often more accurate
+        most_faces:int=None, # At most so many faces of a picture are classified, the largest ones; None: all
         calibrated:bool=True, # Probabilities at the temperature of the run, where it has one
     ):
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
@@ -266,12 +266,12 @@ class Predictor:
             some = faces[i:i+self.bs]
             yield some,self.net.batch([f.crop for f in some])
 
-_SHIPPED = '{name} answers, the model that comes with maca_net: {card} says what it was trained on, and where it fails'
+_SHIPPED = 'model: {name}, which comes with maca_net; {card} says what it was trained on and where it fails'
 _MOST_FLOATS = 2**25       # of one batch of faces: 134 MB
 
 # %% ../../nbs/76_deploy.predict.ipynb #a7500013
-_GUESSED = """how the training faces were cut is not known; FERPlus's way is taken. \
-To measure it where the training images lie, with the run's folder for RUN: \
+_GUESSED = """how the training faces were cropped is not known, so faces are cropped as those of FERPlus. \
+To measure it on a machine with the training images, run this with the folder of the run in place of RUN: \
 python -c "from maca_net.deploy.align import save_frame; save_frame('RUN')\""""
 
 @patch
@@ -312,13 +312,13 @@ def _at_most(im, side):
 @patch
 def predict(self:Predictor,
     images, # A picture (path, bytes, PIL image, array or tensor), or several in a list or one more dimension
-    detect:bool=True, # Look for faces; False: each picture is a face, cropped as the training data
+    detect:bool=True, # Look for faces; False: each picture is a face that is cropped as the training faces were
     attention:bool=False, # Where each head looks
     gradcam:bool=False, # Where the evidence for the label lies (needs grad-cam)
 ): # A `Prediction`, or `Predictions`, a list of them
-    "The faces of a picture and what they show. Raises `OSError` or `ValueError` for what is no picture"
+    "The faces of a picture and their expressions. Raises `OSError` or `ValueError` for what is no picture"
     if attention or gradcam: self._needs_run('attention and gradcam')
-    if attention and not self.n_heads: raise ValueError('attention: this model has no attention heads')
+    if attention and not self.n_heads: raise ValueError('this model has no attention heads: leave attention out')
     if gradcam:
         with needs('gradcam', 'grad-cam'): import pytorch_grad_cam      # noqa: F401
     images,single = _many(images)
@@ -340,7 +340,7 @@ def _classify(self:Predictor, faces, attention, gradcam):
     for some,x in self._batches(faces):
         probs = self.net.probabilities(x, self.flip, self.calibrated)
         if not np.isfinite(probs).all():
-            raise FloatingPointError(f'{self.name} answers with NaN: its weights or statistics are damaged')
+            raise FloatingPointError(f'{self.name} answers with NaN: its weights are damaged, use another file or run')
         for f,p in zip(some, probs):
             f.label,f.probabilities = self.labels[int(p.argmax())],dict(zip(self.labels, map(float, p)))
         if attention: self._add_attention(some, x)

@@ -16,7 +16,7 @@ from .runner import *
 
 # %% ../../nbs/67_lab.cluster.ipynb #c0bff82a
 class _Job:
-    "Does what `run_experiment` does, and is queued again after a time limit"
+    "A job that calls `run_experiment`. It is queued again if it reaches its time limit"
     def __init__(self, *args): self.args = args
     def __call__(self): return len(run_experiment(*self.args, say=lambda s: print(s, flush=True)))
     def checkpoint(self):

@@ -145,29 +145,29 @@ for _name,_about,_cells in (
         {f'{h} heads' if h>1 else '1 head': dict(_MACA, n_heads=h) for h in range(1, 9)}),
     ('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {
         'baseline': dict(_BASELINE, arch='resnet18'), 'AFC': dict(_BASELINE, arch='resnet18', afc_weight=1.)}),
-    ('map_size', 'The gain of the heads, without AFC and MI, against the size of the last map', _map_sizes()),
-    ('sizes', 'What a larger image gives recommended, what it costs, and what the batch norm on its logits adds',
+    ('map_size', 'The gain of the heads, without AFC and MI, for three sizes of the last feature map', _map_sizes()),
+    ('sizes', 'What the method recommended gains from larger images, their cost, and the gain from its batch norm',
         _sizes()),
-    ('headline', 'MACA-Net against the baseline, and nothing else', {'baseline': _BASELINE, 'MACA-Net': _MACA}),
-    ('primary', 'The comparisons that are declared before the runs: MACA-Net, its parts and what we recommend', {
+    ('headline', 'MACA-Net and the baseline only', {'baseline': _BASELINE, 'MACA-Net': _MACA}),
+    ('primary', 'The comparisons that are declared before the runs: MACA-Net, its parts and the method recommended', {
         'baseline': _BASELINE, 'MACA-Net': _MACA, 'baseline, batch norm': dict(_BASELINE, **_BATCH_NORM),
         'MACA-Net, batch norm': dict(_MACA, **_BATCH_NORM), 'AFC': dict(_BASELINE, afc_weight=1.),
         'heads alone': _HEADS, 'MACA-Net without MI': dict(_MACA, mi_weight=0.),
         'recommended': dict(method='recommended')}),
-    ('table2', 'The systems of Table 2, and what MACA-Net builds on, in one harness', {
+    ('table2', 'The methods of Table 2, and those that MACA-Net builds on, trained and scored in the same way', {
         'baseline': _BASELINE, **{l: dict(method=m) for l,m in _TABLE2.items()}, 'MACA-Net': _MACA,
         'recommended': dict(method='recommended')}),
-    ('controls', 'Ways to train that need no network of their own; needs FERPlus, for its votes', {
+    ('controls', 'Controls: training methods that are not in Table 2; needs FERPlus, for its votes', {
         'baseline': _BASELINE, 'soft labels': dict(method='soft_labels', target='votes'), 'RUL': dict(method='rul'),
         'label smoothing and SAM': dict(method='ls_sam'), 'NLA': dict(method='nla')}),
-    *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong, for methods that claim to stand it',
+    *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong, for methods that claim to be robust',
         {l: dict(o, noise=s) for l,o in _NOISE.items()}) for s in (.1, .2, .3)),
-    ('candidates', 'Choices that may belong into the method recommended; needs FERPlus, for its votes', _candidates()),
-    ('face', 'A start from the weights of face recognition (scale face): its recipe, one choice at a time; needs '
+    ('candidates', 'Training choices that may belong to the method recommended; needs FERPlus (votes)', _candidates()),
+    ('face', 'Training from face recognition weights (scale face): one choice of the recipe at a time; needs '
         'FERPlus, for its votes', _face_choices()),
-    ('cheaper', 'The accuracy of 12 epochs with less work', _cheaper()),
+    ('cheaper', 'Less computation per run: is the accuracy of 12 epochs kept?', _cheaper()),
     ('readings', 'Every reading of an unclear equation, one at a time, in MACA-Net', _one_at_a_time()),
-    ('classifier', 'The classifier, which the paper does not describe: as it is, and with a batch norm on its logits',
+    ('classifier', 'The classifier, which the paper does not describe: without and with a batch norm on its logits',
         _classifiers()),
 ): EXPERIMENTS.register(Experiment(_name, _about, _cells))
 

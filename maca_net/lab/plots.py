@@ -11,7 +11,7 @@ from ..runs.plots import *
 
 # %% ../../nbs/64_lab.plots.ipynb #p0000001
 def _draw_cell(ax, y, r, name, least):
-    "A cell: its mean with a bar of one sd, or each run where one did not learn; far to the left as text"
+    "Draw a cell: its mean with a bar of one sd, or each run if one did not learn; a value far to the left as text"
     runs = 100*np.array([v for v in getattr(r, f'{name}_runs') if not np.isnan(v)])
     mean,sd = 100*getattr(r, name),100*getattr(r, f'{name}_sd')
     if r.learned:
@@ -30,7 +30,7 @@ def _draw_cell(ax, y, r, name, least):
 def plot_cells(
     t:pd.DataFrame, # From `results_table`
     axs=None, # Two axes to draw on
-    far:float=12, # Points; a cell further below the best one stands at the edge as a number, so that others have room
+    far:float=12, # Points; a cell that is further below the best one is drawn at the edge, as a number
 ):
     "Accuracy and macro accuracy of each cell that has been run: mean, and a bar of one standard deviation over runs"
     ref = t[t.is_reference & t.done.gt(0) & t.learned]
@@ -57,7 +57,7 @@ def plot_forest(
     claims=None, # Differences that the paper claims, 0..1, a value a row; NaN: no claim
     ax=None, # To draw on
 ):
-    "Differences with their 95 % intervals, a row a comparison and a colour a scale; crosses are claims of the paper"
+    "Differences with 95 % intervals: a row per comparison, a colour per scale; crosses: differences in the paper"
     index = list(next(iter(groups.values())).index)
     ax = ax or plt.subplots(figsize=(9.5, 1.6+.42*len(index)*max(1, .5*len(groups))), layout='constrained')[1]
     n = len(groups) + (claims is not None)
@@ -82,7 +82,7 @@ def plot_learning_curves(
     least:float=.6, # Accuracies below are not shown
     unit:str='images seen', # Or 'epochs', where `learning_curves` knows no number of images
 ):
-    "Accuracy against images seen, a panel a scale: the mean of a side's runs, and each run as a thin line"
+    "Accuracy against images seen, a panel per scale: for each cell the mean of its runs, and each run as a thin line"
     sides = list(sides or dict.fromkeys(s for p in panels.values() for s in p))
     colours = dict(zip(sides, ['k', *(f'C{k%10}' for k in range(len(sides)))]))
     rows = -(-len(panels)//2)

@@ -32,7 +32,7 @@ LEARNED = .75       # of the best accuracy of the scale
 
 def did_not_learn(
     accuracies, # Of the runs of a scale; NaN for a run that ended with an error
-    best:float=None, # What they are measured by; None: the best of them
+    best:float=None, # The accuracy to compare with; None: the best of `accuracies`
 )->np.ndarray: # Whether each did not learn
     "Runs that ended with an error, or below three quarters of the best run"
     a = np.asarray(accuracies, dtype=float)
@@ -51,7 +51,7 @@ def pooled_sd(
 # %% ../../nbs/63_lab.statistics.ipynb #d5d32697
 @lru_cache(maxsize=16)
 def _images(names):
-    "One index for all runs on the same images: the name, and the how-manyth of this name"
+    "One index for all runs on the same images: the name, and a number that counts images of the same name"
     s = pd.Series(names)
     return pd.MultiIndex.from_arrays([s, s.groupby(s).cumcount()], names=['name', 'nth'])
 
@@ -98,7 +98,7 @@ def answer_noise(
     hits, # runs x images
     classes=None, # True class of each image, for macro accuracies
 )->float: # NaN for one run
-    "v/n: the part of a run's variance that comes from its answers to single images, were those independent"
+    "v/n: the variance of a run's accuracy if its answers to single images were independent"
     if len(hits)<2: return float('nan')
     by = by_class(hits, classes)
     def rest(c): return c - c.mean(0) - c.mean(1, keepdims=True) + c.mean()
@@ -161,7 +161,7 @@ def optimism_of_choice(
     draws:int=500, # Random halves
     seed:int=0, # Of the draws
 )->float: # 0..1
-    "How much the best recipe is flattered by being chosen on the images on which it is reported"
+    "How much too high the accuracy of the best recipe is, because it was chosen on the same images"
     h,rng,gaps = np.asarray(accuracies, dtype=np.float32),np.random.default_rng(seed),[]
     total,half = h.sum(1),h.shape[1]//2
     for _ in range(draws):

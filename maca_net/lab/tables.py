@@ -35,7 +35,7 @@ def paper_number(
     experiment:str, # Name of an experiment
     label:str, # Of a cell
     data:str, # Data set
-    weights=None, # The run's start: None from scratch. From scratch and MS-Celeb-1M are two tracks
+    weights=None, # Start weights of the run; None: from scratch. The paper has two tracks: scratch and MS-Celeb-1M
 )->float: # In 0..1; NaN where the paper has no number of this track
     "The number that the paper's text gives for a cell"
     track = 'scratch' if weights is None else 'MS-Celeb-1M' if re.search('celeb', str(weights), re.I) else None
@@ -43,7 +43,7 @@ def paper_number(
     return hit.accuracy.iloc[0]/100 if len(hit) else float('nan')
 
 # %% ../../nbs/65_lab.tables.ipynb #7905cfd3
-OUTCOMES = dict(accuracy_deduplicated='not in train', accuracy='all images', macro_accuracy='macro')
+OUTCOMES = dict(accuracy_deduplicated='without copies in train', accuracy='all images', macro_accuracy='macro')
 _NOT_RECIPE = ('seed', 'path', 'device', 'pixel_baseline', 'blind')
 
 @lru_cache(maxsize=4)
@@ -52,19 +52,19 @@ def _rows_of(store_path, stamp):
     return Store(store_path).rows()
 
 def _words(t, defaults):
-    "A text for each row of a frame: some of its columns, with a default where a row is of before the option"
+    "A text for each row: some of its columns; a default where a row is older than the option"
     cols = {k: t[k] if k in t else pd.Series(v, t.index) for k,v in defaults.items()}
     texts = {k: ['' if v is None else str(defaults[k] if isinstance(v, float) and np.isnan(v) else v) for v in c]
         for k,c in cols.items()}
     return pd.DataFrame(texts, t.index).apply('|'.join, axis=1) if len(t) else ''
 
 def _learned(runs):
-    "Whether each run of a scale learned. The best of several rates, tried on one seed, is no measure for the others"
+    "Whether each run of a scale learned. Runs on the tuning seed do not set the best accuracy, as the best was chosen"
     best = runs.accuracy[runs.seed!=TUNING_SEED].max()
     return ~did_not_learn(runs.accuracy, None if np.isnan(best) else best)
 
 class RunPool:
-    "The runs of a store by scale and recipe: which of them learned, and how much the runs of one recipe scatter"
+    "The runs of a store, by scale and recipe: which of them learned, and the standard deviation within a recipe"
     def __init__(self,
         store, # A `Store`
         split:str='valid', # Images that are compared: 'valid' or 'test'
@@ -147,7 +147,7 @@ class StudyRows(RunPool):
 
     def of(self, label)->dict: return {s: k for (l,s),k in self.keys.items() if l==label}           # seed -> key
     def learned(self, label)->bool:
-        "Whether every run of a cell learned that was made"
+        "Whether all finished runs of a cell learned"
         return not any(self.collapsed(k) for k in self.of(label).values())
 
 # %% ../../nbs/65_lab.tables.ipynb #e06e10b4
@@ -157,7 +157,7 @@ def reference_run(
     seed:int, # Seed of the run
     against:str='baseline', # A method
 )->RunConfig:
-    "The run of the method `against` that has the scale of a cell and its seed"
+    "The run of the method `against` with the same scale and seed as a run of a cell"
     return cell_config(base, {**_own_scale(opts), 'method': against}, seed)
 
 def _own_scale(opts, without=()):
@@ -183,18 +183,18 @@ def reference_keys(
 
 # %% ../../nbs/65_lab.tables.ipynb #7a75065e
 def hardware_of(row)->str:
-    "The hardware of a run. Early rows do not say, and a frame makes NaN of that"
+    "The hardware of a run; early rows do not have it, and a data frame then has NaN"
     h = row.get('hardware')
     return h if isinstance(h, str) else 'hardware not said'
 
 def cautions(
     rows, # Of a study
 )->str:
-    "What follows the scale: runs not on a CPU, versions of the code, a caution where images or labels differ"
+    "The end of the scale line: runs on a GPU, number of code versions, and a warning if images or labels differ"
     def told(k): return [r[k] for r in rows if isinstance(r.get(k), str)]
     images,code = len(set(told('images'))),len(set(told('code')))
     parts = [f'{k} of {len(rows)} runs on {h}' for h,k in Counter(h for h in told('hardware') if h!='CPU').items()]
-    if code>1: parts.append(f'by {code} versions of the code')
+    if code>1: parts.append(f'made with {code} versions of the code')
     if images>1: parts.append(f'CAUTION: {images} different sets of images or labels')
     return ''.join(f'; {p}' for p in parts)
 
@@ -204,7 +204,7 @@ _COSTS = ('hours', 'train_images_per_s', 'peak_mb')
 def mean_costs(
     rows, # Of a cell
 )->dict: # Hardware -> hours, images/s and MB
-    "The mean cost of a run on each hardware, with the other load of that hardware"
+    "The mean cost of a run on each hardware; other processes on the machine may have slowed it"
     r = pd.DataFrame([dict(on=hardware_of(o), **{k: o.get(k, np.nan) for k in _COSTS}) for o in rows],
         columns=['on', *_COSTS])
     return r.astype(dict.fromkeys(_COSTS, float)).groupby('on').mean().to_dict('index')
@@ -325,14 +325,14 @@ def points_text(
 def show_table(
     t:pd.DataFrame, # From `results_table`
 )->pd.DataFrame: # Text; a cell without a run, and a column without entries, are left out
-    "A table for people: percent, mean ± sd over runs; a cell in which a run did not learn is shown run by run"
+    "A study as a table of text, in percent: mean ± sd over runs. If a run of a cell did not learn: each run"
     several = t.track.nunique()>1
     def row(r):
         whole = r.done and r.learned
         on_valid = {'accuracy %': _accuracy_text(r, 'accuracy'),
-            f'to {t.attrs["against"]}': 'reference' if r.is_reference else points_text(r),
+            f'minus {t.attrs["against"]}, points': 'reference' if r.is_reference else points_text(r),
             'all images %': _accuracy_text(r, 'all'), 'macro %': _accuracy_text(r, 'macro'), 'ECE': _num(r.ece),
-            'KL to votes': _num(r.votes_kl), 'last epoch, all images %': _pct(r.last_epoch) if whole else ''}
+            'KL from votes': _num(r.votes_kl), 'all images, last epoch %': _pct(r.last_epoch) if whole else ''}
         on_test = {'test %': _mean_sd(r.test, r.test_sd, r.tested),
             'test, not in train %': '' if np.isnan(r.test_deduplicated) else _pct(r.test_deduplicated),
             'test, macro %': _mean_sd(r.test_macro, r.test_macro_sd, r.tested),
@@ -390,14 +390,14 @@ def cell_differences(
 def show_differences(
     store, experiment, base, seeds, pairs, # As in `cell_differences`
 )->pd.DataFrame: # Text; pairs without runs, and columns without entries, are left out; `attrs['note']` says the rest
-    "Differences for people, in points: by accuracy without images of train, on all images, by macro accuracy, on test"
+    "Differences as text, in points: accuracy without copies in train, on all images, macro accuracy, test accuracy"
     on_valid = {f'points, {name}': (o, 'valid') for o,name in OUTCOMES.items()}
     on_test = {f'test points, {name}': (o, 'test') for o,name in OUTCOMES.items()} if len(store.tested()) else {}
     ts = {k: cell_differences(store, experiment, base, seeds, pairs, *how) for k,how in {**on_valid, **on_test}.items()}
     t = ts[f'points, {OUTCOMES["accuracy_deduplicated"]}']
     def text(o): return [points_text(r) if r.why!='no run yet' else '' for r in o.itertuples()]
     out = pd.DataFrame({k: text(o) for k,o in ts.items()}, index=t.index)
-    out['runs'] = [f'{a} v {b}' if a and b else '' for a,b in zip(t.runs_a, t.runs_b)]
+    out['runs'] = [f'{a} and {b}' if a and b else '' for a,b in zip(t.runs_a, t.runs_b)]
     out['lost'] = t.lost.replace(0, '').astype(str)
     out['across tracks'] = t.tracks.where(t.tracks.str.contains(' over '), '')
     out['paper, points'] = [_pct(v, '+') if not np.isnan(v) else '' for v in t.paper]
@@ -409,10 +409,10 @@ def _spread_note(t):
     "One line under differences: how much a run scatters, and how many pairs have no runs"
     known,none = t[t.run_df>0],int((t.why=='no run yet').sum())
     spread = sorted({(f'{100*sd:.2f}', int(df)) for sd,df in zip(known.run_sd, known.run_df)})
-    parts = [' or '.join(f'A run has a standard deviation of {sd} points ({df} degrees of freedom)' if not i else
+    parts = [' or '.join(f'The standard deviation of runs is {sd} points ({df} degrees of freedom)' if not i else
         f'{sd} ({df})' for i,(sd,df) in enumerate(spread)) + '.']*bool(spread)
     if (t.lo.isna() & t.difference.notna()).any():
-        parts.append('No interval: at this scale no recipe was run twice.')
+        parts.append('There is no interval, because no recipe of this scale has been run twice.')
     if none: parts.append(f'{none} of {len(t)} comparisons have no runs yet.')
     return ' '.join(parts)
 
@@ -459,8 +459,8 @@ def primary_base(
 # %% ../../nbs/65_lab.tables.ipynb #u3000017
 _QUESTIONS = {
     ('MACA-Net', 'baseline'): 'Does MACA-Net as a whole help?',
-    ('MACA-Net, batch norm', 'baseline, batch norm'): 'Does MACA-Net help where both classifiers normalise their '
-        'logits, a layer that the paper does not describe?',
+    ('MACA-Net, batch norm', 'baseline, batch norm'): 'Does MACA-Net help if both networks have a batch norm on '
+        'their logits? (The paper does not describe this layer.)',
     ('AFC', 'baseline'): 'Does AFC help without heads?',
     ('heads alone', 'baseline'): 'Do four cross-attention heads help without AFC and MI?',
     ('MACA-Net', 'MACA-Net without MI'): 'Does MI add anything to heads and AFC?',
@@ -534,7 +534,7 @@ def declare_primary(
     scale:str, # A name from `SCALES`
     base:RunConfig, # The scale, with what was asked for in place of its options
     seeds:list, # Of the runs
-    tuned:bool, # Each cell's rate comes from trials; else it is the one of its runs
+    tuned:bool, # Whether the learning rates come from trials; otherwise they are those of the runs
 )->Path|None: # primary.json; None: nothing was written
     """Declare the six comparisons before their runs. Nothing is written where comparisons are declared already, where a
     run of theirs is done, or where their runs cannot be named without a path"""

@@ -12,20 +12,20 @@ from .base import *
 
 # %% ../../nbs/33_methods.maca.ipynb #01ed0ee1
 def maca_network(n_out, backbone, readings):
-    "The network of every method that is a reading of MACA-Net; without heads, a backbone and a linear layer"
+    "The network of every method that is MACA-Net with other readings. With `n_heads=0`: a backbone and a linear layer"
     from maca_net.models.macanet import MACANet
     return MACANet(n_out, backbone, readings=readings)
 
 # %% ../../nbs/33_methods.maca.ipynb #04a1bae8
 def maca_terms(readings):
-    "AFC and MI, each where its weight is not 0"
+    "The terms AFC and MI. A term with the weight 0 is left out"
     from maca_net.training.terms import AFCLoss, MILoss
     weights = {AFCLoss: readings.afc_weight, MILoss: readings.mi_weight}
     return [term(weight, readings) for term,weight in weights.items() if weight]
 
 # %% ../../nbs/33_methods.maca.ipynb #988a4319
 def maca_watchers(readings):
-    "Where there are heads: the column that says whether their gates differ between positions"
+    "For a network with heads: a column of the log that says whether the gates of the heads differ between positions"
     from maca_net.training.terms import GateSpread
     return [GateSpread()]*bool(readings.n_heads)
 

@@ -135,7 +135,7 @@ FUSIONS = dict(log_softmax_sum=log_softmax_sum, softmax_weighted=softmax_weighte
 
 # %% ../../nbs/18_models.heads.ipynb #25e562a4
 class CenteredLinear(nn.Linear):
-    "A linear layer on x - `base`: B x C -> B x K. The same functions as `nn.Linear`, optimised from another start"
+    "A linear layer on x - `base`: B x C -> B x K. It can compute what `nn.Linear` can, but is easier to train"
     def __init__(self, ni, nf, base=0.):
         super().__init__(ni, nf)
         self.base = base

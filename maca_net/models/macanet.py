@@ -34,7 +34,7 @@ class MACANet(FaceNetwork):
         weights=None, # Start of the backbone: None, a name such as 'imagenet', or a file; see `load_backbone`
         stem:str='imagenet', # See `create_backbone`
         last_stride:int=2, # See `create_backbone`
-        centers:bool=None, # Whether the model carries centres; None: when AFC has a weight
+        centers:bool=None, # Whether the model has centres; None: if the weight of AFC is not 0
     ):
         super().__init__(create_backbone(arch, stem, last_stride) if isinstance(arch, str) else arch)
         if weights is not None: self.weights_info = load_backbone(self.backbone, weights)
@@ -68,7 +68,7 @@ class MACANet(FaceNetwork):
         with self.autocast(x):
             fmap = self.forward_features(x)
             heads = self.forward_heads(fmap)
-        fmap,heads = keep_double(fmap),keep_double(heads)     # eq 14 lives on small differences between heads
+        fmap,heads = keep_double(fmap),keep_double(heads)     # eq 14 depends on small differences between heads
         with torch.autocast(x.device.type, enabled=False):
             fused = self.fuse(fmap, heads)
             logits = self.logits_bn(self.classifier(fused))

@@ -16,7 +16,7 @@ _UNPACK = ('in training a network of maca_net gives a dict, not logits: build th
            'or add the callback ModelOutputs() to it')
 
 class TrainingOutputs(dict):
-    "What a network gives in training, by name. A loss that takes it for logits gets an error that says what to do"
+    "The outputs of a network in training, by name. Using them as logits raises an error that says what to do"
     def __getattr__(self, name): raise AttributeError(f'{_UNPACK} ({name!r} was asked for)')
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None): raise TypeError(_UNPACK)
@@ -49,14 +49,14 @@ class FaceNetwork(nn.Module):
         return torch.autocast(x.device.type, torch.bfloat16) if self.precision=='bf16' else nullcontext()
 
     def outputs(self, x)->dict:
-        "All that the network says of a batch: `logits`, in training `features` B x C, and what else `head` gives"
+        "All outputs for a batch: `logits`, in training also `features` (B x C), and all else that `head` gives"
         with self.autocast(x): fmap = keep_double(self.forward_features(x))
         with torch.autocast(x.device.type, enabled=False): out = self.head(fmap)
         if self.training: out.setdefault('features', fmap.mean((2,3)))
         return out
 
     def forward(self, x, *views):
-        "`views`: further views of the same faces; what the network says of each stands in `views` (see `Method.views`)"
+        "`views`: further views of the same faces; the outputs for them are under the key `views` (see `Method.views`)"
         out = self.outputs(x)
         if not self.training: return out['logits']
         return TrainingOutputs(out, views=[self(v) for v in views]) if views else TrainingOutputs(out)

@@ -72,7 +72,7 @@ def write(self:LabelTable,
     rows, # Numbers of images
     labels, # Their new labels: class numbers, or rows of votes
 ):
-    "Change labels; the images have them from their next visit on"
+    "Change labels; a new label is used from the next time that the image is drawn"
     self.table[rows] = torch.as_tensor(labels, dtype=self.table.dtype, device=self.table.device)
 
 @patch
@@ -94,7 +94,7 @@ class Relabel(FitColumns):
         if self.label_table.table.ndim!=1:
             raise ValueError('relabelling is for class numbers, not for votes: train with target="label", or without '
                 'relabelling')
-        if num_distrib()>1: raise ValueError('relabelling is for one process: each would have labels of its own')
+        if num_distrib()>1: raise ValueError('relabelling is for one process: several would have different labels')
         super().start_fit()
     def before_train(self): self.n = 0
     def after_loss(self):

@@ -101,7 +101,7 @@ def set_precision(
     precision:str, # 'auto', 'bf16', 'fp16' or 'fp32'
     device, # Where it trains
 ):
-    "Compute in what the hardware does fast; half precision goes with channels-last memory"
+    "Set the precision of a network; with half precision its memory layout is channels-last"
     net.precision = pick_precision(precision, device)
     if net.precision!='fp32': net.to(memory_format=torch.channels_last)
 
@@ -147,14 +147,14 @@ def maca_learner(
     labels=None, # The table that a method with `rows` starts from, see `LabelTable`
     lr:float=PAPER_RECIPE['lr'], wd:float=PAPER_RECIPE['wd'], # Default rate; weight decay, coupled
     opt_func=TorchSGD, # Optimizer
-    metrics=None, # Beside accuracy, macro accuracy, accuracy on images not in train, and cross-entropy
+    metrics=None, # Further metrics, besides accuracy, macro accuracy, accuracy on images not in train, cross-entropy
     cbs=None, # More callbacks
     weights=None, # Start of the backbone, see `build_network`
     stem:str='imagenet', # See `create_backbone`
     last_stride:int=2, # See `create_backbone`
     **kwargs, # `READING_OPTIONS`, None: the method's; all others to `Learner`
 )->Learner:
-    "A `Learner` for a method. AFC alone is `method='baseline', afc_weight=1`; heads without MI `mi_weight=0`"
+    "A `Learner` for a method. For AFC alone: `method='baseline', afc_weight=1`; for heads without MI: `mi_weight=0`"
     method = METHODS[method] if isinstance(method, str) else method
     own = {k: kwargs.pop(k, None) for k in READING_OPTIONS}
     readings = resolve_readings(method.readings, readings, **own)
@@ -178,14 +178,15 @@ def maca_learner(
 # %% ../../nbs/30_training.learner.ipynb #69201401
 def _set_checkpointing(net):
     if not isinstance(net.backbone, ResNetBackbone):
-        raise ValueError(f'checkpointing is for ResNets, not for {net.backbone.arch}')
+        raise ValueError(f'checkpointing is for ResNets: leave it out for {net.backbone.arch}')
     net.backbone.checkpointing = True
 
 # %% ../../nbs/30_training.learner.ipynb #ae4bd700
 def _loss_func(dls, given, label_smoothing, cbs):
     "What terms are added to: what was given, else cross-entropy; nothing where a term stands in its place"
     own = [cb.name_ for cb in cbs if getattr(cb, 'replaces_ce', False)]
-    if given is not None and own: raise ValueError(f'loss_func: the term {own[0]} stands in place of one already')
+    if given is not None and own: raise ValueError(f'loss_func: {own[0]} replaces the loss already: leave out one of '
+        'both')
     if given is not None: return given
     weight = getattr(dls, 'class_weights', None)
     # a fit moves it to where the loaders are
@@ -199,8 +200,8 @@ def _warn_of_small_map(net, size):
     if net.heads is None or size is None or not isinstance(body, ResNetBackbone): return
     side = -(-size//({'imagenet': 4, 'no_pool': 2, 'stride1': 1}[body.stem]*(8 if body.last_stride==2 else 4)))
     if side>=4: return
-    warnings.warn(f'the last map is {side}x{side} at {size} px: the heads have little to choose from; '
-                  'consider last_stride=1 or a stem of less stride')
+    warnings.warn(f'the last map is {side}x{side} at {size} px: attention over so few places can do little; '
+                  'consider last_stride=1 or stem="no_pool"')
 
 # %% ../../nbs/30_training.learner.ipynb #979dc4c0
 def _answers(interp):
