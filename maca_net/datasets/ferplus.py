@@ -138,9 +138,10 @@ def read_ferplus(
 # %% ../../nbs/08_datasets.ferplus.ipynb #a4a562d0
 DATASETS.register(DatasetSpec('ferplus', 'FERPlus: the faces of FER2013, labelled anew by ten annotators each',
     read_ferplus, ('path', 'rule', 'on_bad'),
-    licence='FERPlus: the photographs of FER2013, which a web search for emotion words brought up in 2013, labelled '
-        'anew by ten people each (Barsoum et al. 2016). The labels are MIT-licensed; the photographs are of '
-        'unclear rights and for research only. For a model trained on them the rights are therefore unclear, too.',
+    licence='FERPlus: the photographs of FER2013, which were found by a web search for emotion words in 2013. Ten '
+        'people labelled each of them anew (Barsoum et al. 2016). The labels are MIT-licensed. The rights to the '
+        'photographs are unclear, and they are for research only. The rights to a model trained on them are '
+        'unclear too.',
     label_note='The labels are opinions of annotators, who often disagree: for 3,649 of the 28,709 training images no '
         'expression has a majority.',
     licence_id='research-only-photographs-of-unclear-rights',

@@ -93,7 +93,7 @@ tags: [facial-expression-recognition, maca_net]
 ---
 # Facial expressions, {c['arch']}, method {c['method']}
 
-Names the expression of a face: {', '.join(info['labels'])}. The faces of a photograph are found and cropped first.
+This network names the expression of a face: {', '.join(info['labels'])}. The faces of a photograph are found and cropped first.
 
 {_usage_text(repo_id or 'OWNER/NAME')}
 
@@ -222,10 +222,10 @@ def shipped_card(
     body = card_text(info, metrics).partition('\n---\n')[2]
     head,_,rest = body.partition('## Intended use')
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
-    use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` take it where no run is named.'
-    blind = (f'`{BLIND_TABLE}` holds its probabilities for the {n_blind:,} faces of a blind test, whose labels '
-        'played no part in training or in choosing the model.')
-    parts = [f'{title}\n\nNames the expression of a face: {names}. {use}\n\n{file_text(file, meta)} {blind}',
+    use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` use it if no run is named.'
+    blind = (f'`{BLIND_TABLE}` holds its probabilities for the {n_blind:,} faces of a blind test. The '
+        'labels of these faces played no part in training or in choosing the model.')
+    parts = [f'{title}\n\nThis network names the expression of a face: {names}. {use}\n\n{file_text(file, meta)} {blind}',
         f'## Intended use{rest.rstrip()}', f'## Faces of each class\n{counts_text(metrics)}',
         f'## To train it again\n```bash\n{train_command(info)}\n```']
     return '\n\n'.join(parts) + '\n'
