@@ -93,7 +93,7 @@ tags: [facial-expression-recognition, maca_net]
 ---
 # Facial expressions, {c['arch']}, method {c['method']}
 
-This network names the expression of a face: {', '.join(info['labels'])}. The faces of a photograph are found and cropped first.
+Names the expression of a face: {', '.join(info['labels'])}. The faces of a photograph are found and cropped first.
 
 {_usage_text(repo_id or 'OWNER/NAME')}
 
@@ -225,7 +225,8 @@ def shipped_card(
     use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` use it if no run is named.'
     blind = (f'`{BLIND_TABLE}` holds its probabilities for the {n_blind:,} faces of a blind test. The '
         'labels of these faces played no part in training or in choosing the model.')
-    parts = [f'{title}\n\nThis network names the expression of a face: {names}. {use}\n\n{file_text(file, meta)} {blind}',
+    parts = [f'{title}\n\nThis network names the expression of a face: {names}. {use}\n\n'
+        f'{file_text(file, meta)} {blind}',
         f'## Intended use{rest.rstrip()}', f'## Faces of each class\n{counts_text(metrics)}',
         f'## To train it again\n```bash\n{train_command(info)}\n```']
     return '\n\n'.join(parts) + '\n'
