@@ -28,7 +28,7 @@ from .video import *
 NOTE = ('The label is the expression that annotators would probably have named. '
         'It is <b>not</b> what the person feels, means or will do.')
 
-# %% ../../nbs/79_deploy.app.ipynb #07771b4d
+# %% ../../nbs/79_deploy.app.ipynb #ffcad02a
 LOW = .6               # accuracy, of a model or of one expression, below which the page warns
 
 def stated_accuracy(
@@ -40,7 +40,7 @@ def stated_accuracy(
     said = metrics['accuracy'] if metrics else int8.get('accuracy') if isinstance(int8, dict) else None
     return said if isinstance(said, (int, float)) and 0<=said<=1 else None
 
-# %% ../../nbs/79_deploy.app.ipynb #05c5ecff
+# %% ../../nbs/79_deploy.app.ipynb #abda967c
 def warning_text(
     info, # Content of a run's config.json, or `file_info`
     accuracy, # See `stated_accuracy`
