@@ -40,8 +40,8 @@ def _draw_curves(res, p, run, learner):
 def _draw_tsne(res, p, run, learner):
     ax,sil = scatter_classes(p['tsne'], p['target'][p['tsne_of']], res['labels']),res['clusters']['silhouette']
     ax.set_title(f't-SNE of {len(p["tsne"])} faces' + (f'; silhouette of the features {sil:.3f}'
-        if sil is not None else ''))
-    ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9)
+        if sil is not None else ''), fontsize=10)
+    ax.legend(loc='upper center', bbox_to_anchor=(.5,0), ncol=3, frameon=False, markerscale=2, fontsize=9)
 
 # %% ../../nbs/53_runs.figures.ipynb #f906fa4c
 def _plot_bins(bins, ax, **kw):
@@ -57,7 +57,7 @@ def plot_reliability(
     ax=None, # Where to draw
 ): # The axes
     "How often the answer is right against how sure it is, before and after the temperature"
-    ax = ax or plt.subplots(figsize=(5,5))[1]
+    ax = ax or plt.subplots(figsize=(4.7,4.7))[1]
     calibrated = cross_fitted(probs, targs) if calibrated is None else calibrated
     ax.plot([0,1], [0,1], color='.7', lw=1, label='as sure as right')
     for p,name,color in ((probs, 'as it answers', '#d95f02'), (calibrated, 'with temperature', '#1b9e77')):
@@ -66,7 +66,7 @@ def plot_reliability(
     n = sorted({b['n'] for b in reliability(probs, targs, bins)})
     ax.set(xlabel='probability of the answer', ylabel='share that is right', xlim=(0,1), ylim=(0,1), aspect='equal',
         title=f'{len(targs)} faces, {" or ".join(map(str, n))} in each point')
-    ax.legend(loc='upper left', fontsize=8)
+    ax.legend(loc='lower right', fontsize=8)
     return ax
 
 def _draw_reliability(res, p, run, learner): plot_reliability(p['probs'], p['target'])
@@ -80,7 +80,7 @@ def _draw_attention(res, p, run, learner):
         raise ValueError(f'{run}: the validation images are not those of the run: pass path, where they lie')
     of_class = [np.flatnonzero(p['target']==i) for i in range(len(labels))]
     pick = [i[probs[i].max(1).argmax()] for i in of_class if len(i)][:4]
-    fig = plt.figure(figsize=(1.9*(n_heads+1), 4.1*len(pick)), layout='constrained')
+    fig = plt.figure(figsize=(.93*(n_heads+1), 3*len(pick)), layout='constrained')
     for sub,i in zip(fig.subfigures(len(pick), 1, squeeze=False)[:,0], pick):
         title = f'true {faces.df.label[i]}, predicted {labels[probs[i].argmax()]} ({probs[i].max():.0%})'
         sub.suptitle(drawn_name(title), fontsize=10)
@@ -120,7 +120,7 @@ def draw_figures(
     for name in figures_of(res) if names is None else names:
         check_choice('figure', name, FIGURES)
         FIGURES[name](res, p, run, lambda: learn or _learner_of(run, path, faces))
-        with atomic_path(run/'figures'/f'{name}.png') as tmp: plt.savefig(tmp, dpi=110, bbox_inches='tight',
+        with atomic_path(run/'figures'/f'{name}.png') as tmp: plt.savefig(tmp, dpi=160, bbox_inches='tight',
             format='png')
         plt.close('all')
 

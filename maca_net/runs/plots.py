@@ -88,7 +88,7 @@ def scatter_classes(
     ax=None, # Where to draw
 ):
     "Plot points in the plane, with one colour for each expression"
-    ax = ax or plt.subplots(figsize=(6.4,4.8))[1]
+    ax = ax or plt.subplots(figsize=(4.7,4.7))[1]
     for i,c in enumerate(vocab):
         if (y==i).any(): ax.scatter(*z[y==i].T, s=9, alpha=.75, lw=0, color=class_color(c, i), label=drawn_name(c))
     ax.set(xticks=[], yticks=[])
@@ -110,8 +110,8 @@ def plot_tsne(
     if len(f)<4: raise ValueError(f'{len(f)} faces are too few for t-SNE')
     ax = scatter_classes(tsne_points(f, max_n, seed)[0], y, learn.dls.vocab, ax)
     sil = silhouette_score(f, y) if 1<len(np.unique(y))<len(y) else float('nan')
-    ax.set_title(f't-SNE of {len(f)} faces, {kind}; silhouette {sil:.3f}')
-    ax.legend(loc='center left', bbox_to_anchor=(1,.5), frameon=False, markerscale=2, fontsize=9)
+    ax.set_title(f't-SNE of {len(f)} faces, {kind}; silhouette {sil:.3f}', fontsize=10)
+    ax.legend(loc='upper center', bbox_to_anchor=(.5,0), ncol=3, frameon=False, markerscale=2, fontsize=9)
     return ax
 
 # %% ../../nbs/51_runs.plots.ipynb #85bf0ad5
@@ -142,13 +142,13 @@ def plot_attention(
     n,(h,w) = len(att),face.shape[:2]
     if axs is None: axs = plt.subplots(2, n+1, figsize=(1.9*(n+1), 4.1), layout='constrained')[1]
     axs[0,0].imshow(face); axs[0,0].set_title('face', fontsize=9); axs[1,0].axis('off')
-    for row,m,what in ((0, att*att[0].size, 'attention (1 = uniform)'), (1, gate, 'gate, mean over channels')):
+    for row,m,what in ((0, att*att[0].size, 'attention\n(1 = uniform)'), (1, gate, 'gate, mean\nover channels')):
         lo,hi = _map_range(m, gate=row==1)
         for i in range(n):
             axs[row,i+1].imshow(face)
             im = axs[row,i+1].imshow(m[i], extent=(-.5,w-.5,h-.5,-.5), cmap='inferno', alpha=.55, vmin=lo, vmax=hi,
                 interpolation='nearest')
-            axs[row,i+1].set_title(f'head {i+1}: {m[i].min():.2f}..{m[i].max():.2f}', fontsize=8)
+            axs[row,i+1].set_title(f'head {i+1}\n{m[i].min():.2f}..{m[i].max():.2f}', fontsize=8)
         axs[row,1].figure.colorbar(im, ax=list(axs[row,1:]), shrink=.8).set_label(what, fontsize=8)
     for a in axs.flat: a.set(xticks=[], yticks=[])
     return axs
@@ -162,7 +162,7 @@ def plot_confusion(
     "Confusion matrix in percent of the true class, counts below"
     m = np.asarray(confusion)
     share = m/np.maximum(m.sum(1, keepdims=True), 1)
-    ax = ax or plt.subplots(figsize=(1.6+.72*len(m), 1.2+.66*len(m)), layout='constrained')[1]
+    ax = ax or plt.subplots(figsize=(1.3+.43*len(m), 1.2+.42*len(m)), layout='constrained')[1]
     ConfusionMatrixDisplay(share, display_labels=[drawn_name(c) for c in labels]).plot(ax=ax, cmap='Blues',
         include_values=False, colorbar=False, im_kw=dict(vmin=0, vmax=1))
     for i,j in np.ndindex(*m.shape):
@@ -180,7 +180,7 @@ def plot_per_class(
     "Accuracy of each class, with how many faces it rests on, and the macro mean"
     names = scores['labels']
     n,acc = np.asarray(scores['confusion']).sum(1),[scores['per_class'][c] for c in names]
-    ax = ax or plt.subplots(figsize=(1.5+.75*len(names), 3.4), layout='constrained')[1]
+    ax = ax or plt.subplots(figsize=(.9+.48*len(names), 3.4), layout='constrained')[1]
     ax.bar(range(len(names)), [100*(a or 0) for a in acc], tick_label=[drawn_name(c) for c in names],
         color=[class_color(c, i) for i,c in enumerate(names)])
     for i,(a,k) in enumerate(zip(acc, n)):
@@ -199,7 +199,7 @@ def plot_curves(
 ):
     "Accuracies, the loss with its terms, and alpha over the epochs"
     has_alpha = 'alpha' in history
-    fig,axs = plt.subplots(1, 2+has_alpha, figsize=(4.2*(2+has_alpha), 3.3), layout='constrained')
+    fig,axs = plt.subplots(2+has_alpha, 1, figsize=(4.7, 2.8*(2+has_alpha)), layout='constrained')
     _plot_accuracies(history, axs[0])
     _plot_losses(history, [c for c in (terms if terms is not None else loss_columns(history)) if c in history], axs[1])
     if has_alpha: _plot_alpha(history, steps, axs[2])
