@@ -52,7 +52,7 @@ _LAB = '''examples:
       report notebooks of your own, my_reports/paper.NAME.ipynb'''
 
 # %% ../../nbs/87_cli.lab.ipynb #8795f3c4
-_NOT_OF_A_SCALE = ('help', 'version', 'out', 'seed', *METHOD_OPTIONS)
+_NOT_OF_A_SCALE = ('help', 'version', 'print_completion', 'out', 'config', 'log', 'seed', *METHOD_OPTIONS)
 
 def _scale_options(parser):
     "The options of `maca_train` that a scale may have; those not given are absent from the result"
@@ -97,9 +97,9 @@ def _lists():
 # %% ../../nbs/87_cli.lab.ipynb #1eadc867
 def _run_options(run):
     add = run.add_argument
-    add('experiments', nargs='+', metavar='EXPERIMENT', help='of the list below')
+    add('experiments', nargs='+', metavar='EXPERIMENT', help='of the list below').words = tuple(EXPERIMENTS)
     add('--store', metavar='DIR', help='where results are kept (default: results/DATA; a folder of yours by its name)')
-    add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)')
+    add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)').words = tuple(SCALES)
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
     add('--tune', action='store_true', help=f'first choose the rate of each cell, from {", ".join(map(str, RATES))}, '
         f'on seed {TUNING_SEED}, which is not reported; what was tried is kept as the study EXPERIMENT_rates')
