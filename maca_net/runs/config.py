@@ -444,7 +444,7 @@ def read_scores(
     "The scores of a run, checked and in today's words. Raises `ValueError`, naming the file, where it is damaged"
     return check_scores(read_json(file), file)
 
-# %% ../../nbs/50_runs.config.ipynb #f014fc52
+# %% ../../nbs/50_runs.config.ipynb #bce328b4
 def read_toml(
     file, # To read
     most:int=1_000_000, # Bytes that the file may have
@@ -463,7 +463,7 @@ def read_toml(
     except RecursionError: raise ValueError(f'{file} is nested too deeply') from None
     except ValueError as e: raise ValueError(f'{file} is no TOML: {first_line(e)}') from None
 
-# %% ../../nbs/50_runs.config.ipynb #ef59c00e
+# %% ../../nbs/50_runs.config.ipynb #cb6dfa1e
 def read_options(
     file, # TOML
     also=None, # Name -> rule of `schema`, of options beside those of `RunConfig`
@@ -484,7 +484,7 @@ def read_options(
         found[name] = value
     return found
 
-# %% ../../nbs/50_runs.config.ipynb #edd4b24c
+# %% ../../nbs/50_runs.config.ipynb #b7c9e236
 _TOML_HEAD = '# The options of a run of maca_net'
 
 def _toml_value(value):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['epoch_rows', 'EpochLog', 'TensorBoardLog', 'TrackioLog', 'log_callbacks']
 
-# %% ../../nbs/32b_training.logs.ipynb #eb7df378
+# %% ../../nbs/32b_training.logs.ipynb #2bab079f
 import importlib.util, os
 from contextlib import contextmanager, redirect_stdout
 from unittest import mock
@@ -13,11 +13,11 @@ from fastai.vision.all import *
 from ..core import *
 from .terms import *
 
-# %% ../../nbs/32b_training.logs.ipynb #5a8a34cc
+# %% ../../nbs/32b_training.logs.ipynb #c8ba6e54
 def epoch_rows(
     recorder, # fastai's, after an epoch
 )->list: # A dict an epoch: name -> number
-    "The columns of the epochs by their names, without `valid_loss`, which `valid_ce` is; `epoch` from 1; `lr` at its end"
+    "The columns by their names, without `valid_loss`, which `valid_ce` is; `epoch` from 1; `lr` at the end of the epoch"
     rows,names = [],recorder.metric_names[1:-1]
     for i,(values,last) in enumerate(zip(recorder.values, recorder.iters), 1):
         row = {k: float(v) for k,v in zip(names, values) if v is not None and k!='valid_loss'}
@@ -45,7 +45,7 @@ class EpochLog(FitCallback):
         if self.opened: self.close()
         self.opened = False
 
-# %% ../../nbs/32b_training.logs.ipynb #8bb9b498
+# %% ../../nbs/32b_training.logs.ipynb #f2c7bf65
 class TensorBoardLog(EpochLog):
     "Writes losses and learning rates of all steps, and the columns of each epoch, for TensorBoard"
     def __init__(self,
@@ -71,7 +71,7 @@ class TensorBoardLog(EpochLog):
 
     def close(self): self.writer.close()
 
-# %% ../../nbs/32b_training.logs.ipynb #e30a2515
+# %% ../../nbs/32b_training.logs.ipynb #c444a54f
 @contextmanager
 def _on_this_machine():
     "trackio prints nothing, sends nothing to a server that the environment names, and does not ask the Hub who this is"
@@ -99,7 +99,7 @@ class TrackioLog(EpochLog):
             self._forget(trackio.Api())
             self.run_ = trackio.init(self.project, name=self.title, config=self.config, embed=False, auto_log_gpu=False,
                 auto_log_cpu=False)
-        for row in epoch_rows(self.recorder): self.run_.log(row, step=row['epoch'])          # done before it was stopped
+        for row in epoch_rows(self.recorder): self.run_.log(row, step=row['epoch'])         # done before it was stopped
         print(f'TRACKIO_DIR={trackio.utils.TRACKIO_DIR} trackio show --project {self.project}', flush=True)
 
     def _forget(self, api):
@@ -117,7 +117,7 @@ class TrackioLog(EpochLog):
         with _on_this_machine(): trackio.finish()
         del self.run_                                           # `Learner.export` could not write it
 
-# %% ../../nbs/32b_training.logs.ipynb #11c16bac
+# %% ../../nbs/32b_training.logs.ipynb #b4bb1b9d
 def log_callbacks(
     names, # 'tensorboard', 'trackio'
     out, # Folder of a run
