@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['epoch_rows', 'EpochLog', 'TensorBoardLog', 'TrackioLog', 'log_callbacks']
 
-# %% ../../nbs/32b_training.logs.ipynb #2bab079f
+# %% ../../nbs/32b_training.logs.ipynb #ee12d5e5
 import importlib.util, os
 from contextlib import contextmanager, redirect_stdout
 from unittest import mock
@@ -13,11 +13,11 @@ from fastai.vision.all import *
 from ..core import *
 from .terms import *
 
-# %% ../../nbs/32b_training.logs.ipynb #c8ba6e54
+# %% ../../nbs/32b_training.logs.ipynb #fb138b9f
 def epoch_rows(
     recorder, # fastai's, after an epoch
 )->list: # A dict an epoch: name -> number
-    "The columns by their names, without `valid_loss`, which `valid_ce` is; `epoch` from 1; `lr` at the end of the epoch"
+    "The columns by their names, without `valid_loss`, which `valid_ce` is; `epoch` from 1; `lr` at its end"
     rows,names = [],recorder.metric_names[1:-1]
     for i,(values,last) in enumerate(zip(recorder.values, recorder.iters), 1):
         row = {k: float(v) for k,v in zip(names, values) if v is not None and k!='valid_loss'}
@@ -45,7 +45,7 @@ class EpochLog(FitCallback):
         if self.opened: self.close()
         self.opened = False
 
-# %% ../../nbs/32b_training.logs.ipynb #f2c7bf65
+# %% ../../nbs/32b_training.logs.ipynb #f3b7ac8d
 class TensorBoardLog(EpochLog):
     "Writes losses and learning rates of all steps, and the columns of each epoch, for TensorBoard"
     def __init__(self,
@@ -71,7 +71,7 @@ class TensorBoardLog(EpochLog):
 
     def close(self): self.writer.close()
 
-# %% ../../nbs/32b_training.logs.ipynb #c444a54f
+# %% ../../nbs/32b_training.logs.ipynb #61ebe6ea
 @contextmanager
 def _on_this_machine():
     "trackio prints nothing, sends nothing to a server that the environment names, and does not ask the Hub who this is"
@@ -117,7 +117,7 @@ class TrackioLog(EpochLog):
         with _on_this_machine(): trackio.finish()
         del self.run_                                           # `Learner.export` could not write it
 
-# %% ../../nbs/32b_training.logs.ipynb #b4bb1b9d
+# %% ../../nbs/32b_training.logs.ipynb #b470736b
 def log_callbacks(
     names, # 'tensorboard', 'trackio'
     out, # Folder of a run
