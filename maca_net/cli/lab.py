@@ -52,7 +52,7 @@ _LAB = '''examples:
       report notebooks of your own, my_reports/paper.NAME.ipynb'''
 
 # %% ../../nbs/87_cli.lab.ipynb #8795f3c4
-_NOT_OF_A_SCALE = ('help', 'version', 'out', 'seed', *METHOD_OPTIONS)
+_NOT_OF_A_SCALE = ('help', 'version', 'print_completion', 'out', 'config', 'log', 'seed', *METHOD_OPTIONS)
 
 def _scale_options(parser):
     "The options of `maca_train` that a scale may have; those not given are absent from the result"
@@ -97,9 +97,10 @@ def _lists():
 # %% ../../nbs/87_cli.lab.ipynb #1eadc867
 def _run_options(run):
     add = run.add_argument
-    add('experiments', nargs='+', metavar='EXPERIMENT', help='name from the list of experiments below')
+    names = add('experiments', nargs='+', metavar='EXPERIMENT', help='name from the list of experiments below')
+    names.words = tuple(EXPERIMENTS)
     add('--store', metavar='DIR', help='folder of the results (default: results/DATA; for own images results/FOLDER)')
-    add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)')
+    add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)').words = tuple(SCALES)
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
     add('--tune', action='store_true', help=f'first choose the learning rate of each cell, from '
         f'{", ".join(map(str, RATES))}, on seed {TUNING_SEED}, which is not reported; the trials are kept as the study '

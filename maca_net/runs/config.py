@@ -7,10 +7,11 @@ __all__ = ['OPTION_RULES', 'METHOD_OPTIONS', 'AS_IMAGENET', 'INFO_RULE', 'SCORES
            'NetworkOptions', 'FitOptions', 'RunConfig', 'BackbonePart', 'BatchPart', 'FitPart', 'input_stats',
            'RunPlan', 'resolve', 'data_name', 'read_data', 'track_of', 'start_text', 'scale_name', 'split_names',
            'absolute_options', 'upgrade_options', 'upgrade_readings', 'upgrade_scores', 'upgrade_info', 'check_info',
-           'check_scores', 'check_row', 'check_study', 'read_info', 'read_scores', 'public_info', 'run_config']
+           'check_scores', 'check_row', 'check_study', 'read_info', 'read_scores', 'read_toml', 'read_options',
+           'options_toml', 'write_options', 'is_options_file', 'public_info', 'run_config']
 
 # %% ../../nbs/50_runs.config.ipynb #d95fffbf
-import os, re
+import json, os, re, sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -442,6 +443,83 @@ def read_scores(
 )->dict:
     "The scores of a run, checked and in today's words. Raises `ValueError`, naming the file, where it is damaged"
     return check_scores(read_json(file), file)
+
+# %% ../../nbs/50_runs.config.ipynb #bce328b4
+def read_toml(
+    file, # To read
+    most:int=1_000_000, # Bytes that the file may have
+)->dict:
+    """The content of a TOML file. Raises `ValueError` or `OSError`, naming the file, for what is none; the parser's own
+    words name the line"""
+    if sys.version_info>=(3, 11): import tomllib
+    else: import tomli as tomllib
+    if Path(file).is_dir(): raise ValueError(f'{file} is a folder, where a TOML file is wanted')
+    try:
+        with open(file, 'rb') as f: raw = f.read(most+1)
+    except FileNotFoundError: raise FileNotFoundError(f'{file}: there is no such file') from None
+    if len(raw)>most: raise ValueError(f'{file} has more than {most/1e6:g} MB: a file of options has a few lines')
+    try: return tomllib.loads(raw.decode('utf-8-sig'))
+    except UnicodeDecodeError as e: raise ValueError(f'{file} is no text in UTF-8 (byte {e.start})') from None
+    except RecursionError: raise ValueError(f'{file} is nested too deeply') from None
+    except ValueError as e: raise ValueError(f'{file} is no TOML: {first_line(e)}') from None
+
+# %% ../../nbs/50_runs.config.ipynb #cb6dfa1e
+def read_options(
+    file, # TOML
+    also=None, # Name -> rule of `schema`, of options beside those of `RunConfig`
+)->dict: # Keywords of `RunConfig`, and what there is of `also`
+    """The options in a file, each checked by itself. Raises `ValueError`, naming the file and the key, for an option
+    that there is not or a value that it does not take"""
+    rules,found = {**OPTION_RULES, **(also or {})},{}
+    choices = {f.name: f.metadata.get('choices') for f in fields(RunConfig)}
+    for key,value in read_toml(file).items():
+        name = key.replace('-', '_')
+        name = _OLD_OPTIONS.get(name, name)
+        if name not in rules: raise ValueError(f'{file}: {key} is no option of a run{did_you_mean(name, rules)}')
+        if name in found: raise ValueError(f'{file}: {key} stands there twice')
+        try:
+            rules[name](value, key)
+            if choices.get(name) is not None: check_choice(key, value, choices[name])
+        except ValueError as e: raise ValueError(f'{file}: {e}') from None
+        found[name] = value
+    return found
+
+# %% ../../nbs/50_runs.config.ipynb #b7c9e236
+_TOML_HEAD = '# The options of a run of maca_net'
+
+def _toml_value(value):
+    "An option as TOML. Raises `UnicodeEncodeError` for a name of a file that is no Unicode"
+    if isinstance(value, bool): return str(value).lower()
+    if isinstance(value, int): return repr(int(value))
+    if isinstance(value, float): return repr(float(value))
+    str(value).encode()
+    # JSON's escapes are TOML's; TOML also wants one for DEL
+    return json.dumps(str(value), ensure_ascii=False).replace('\x7f', '\\u007f')
+
+def options_toml(
+    cfg:RunConfig, # A run
+)->str: # TOML
+    "All options of a run that are not None, with absolute paths, for `read_options`"
+    from maca_net import __version__
+    lines = [f'{_TOML_HEAD} {__version__}. To repeat it: maca_train --config run.toml --out NEW_FOLDER',
+        '# An option that is not here has its default.']
+    for k,v in absolute_options(cfg).items():
+        try: lines += [] if v is None else [f'{k} = {_toml_value(v)}']
+        except UnicodeEncodeError: lines.append(f'# {k}: no Unicode, which TOML wants; give it on the command line')
+    return '\n'.join(lines) + '\n'
+
+def write_options(
+    file, # To write
+    cfg:RunConfig, # A run
+):
+    "Write the options of a run as TOML, whole or not at all"
+    with atomic_path(file) as tmp: tmp.write_text(options_toml(cfg), encoding='utf-8')
+
+def is_options_file(
+    file, # Any
+)->bool:
+    "Whether a file is one that `write_options` wrote"
+    with open(file, 'rb') as f: return f.read(len(_TOML_HEAD))==_TOML_HEAD.encode()
 
 # %% ../../nbs/50_runs.config.ipynb #b35d3dcc
 def public_info(
