@@ -26,7 +26,8 @@ def call(command, *args, ok=True):
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp('runs')/'a'
-    run(BIN/'maca_train', *QUICK, '--out', out, '--log', 'tensorboard')
+    said = run(BIN/'maca_train', *QUICK, '--out', out, '--log', 'tensorboard').stdout
+    assert 'training 2 epochs' in said and 'Epoch 1/2' not in said             # lines, and no bars, in a file or a pipe
     return out
 
 def test_all_gives_everything():

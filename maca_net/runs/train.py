@@ -10,6 +10,7 @@ __all__ = ['RUN_TOML', 'pixel_baseline', 'RunLog', 'save_weights', 'ProgressLine
 import platform
 from dataclasses import asdict
 from contextlib import ExitStack, contextmanager, redirect_stdout, nullcontext, suppress
+from fastprogress import fastprogress
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -134,6 +135,8 @@ class ProgressLines(Callback):
 
     def before_fit(self):
         if not is_fitting(self.learn): return
+        # fastprogress takes every output for a terminal, and would draw its bars into a file too
+        fastprogress.NO_BAR = not is_watched()
         # of validation, of training
         self.spent,self.batches,self.images,self.said = [0., 0.],[0, 0],0,self.clock()
         self.say(f'training {self.n_epoch} epochs of {len(self.dls.train)} batches, validating on '
