@@ -16,12 +16,13 @@ _ENSEMBLE = '''examples:
   maca_predict party.jpg --model runs/three
   maca_eval runs/three --flip
   maca_export runs/three
-      one ONNX file with all members, where they take faces of one size
-The folder holds copies of the weights: about the size of its members together.'''
+      one ONNX file with all members, if all take faces of the same size
+The folder holds copies of the weights, so it is about as large as its members together.'''
 
 def ensemble_parser():
     "Options of `maca_ensemble`"
-    p = _parser('maca_ensemble', 'Join finished runs to one model: the mean of their calibrated probabilities.\n'
+    p = _parser('maca_ensemble', 'Join finished runs into one model. Its answer is the mean of their calibrated '
+        'probabilities.\n'
         'The runs must have the same classes and the same validation images. Backbone, image size, grey or colour,\n'
         'and normalisation may differ.', _ENSEMBLE)
     p.add_argument('runs', nargs='+', metavar='RUN_DIR', help='at least two folders that maca_train wrote')

@@ -16,10 +16,10 @@ from .train import *
 _EVAL = '''examples:
   maca_eval runs/paper-0 --split valid
   maca_eval runs/paper-0 --data ferplus --path FERPlus --split test --json test.json
-      the test split, opened once, at the epoch that validation chose
+      scores the test split, with the weights of the epoch that was chosen on validation
   maca_eval runs/raf-0 --split test --subset rafdb_occlusion_list.txt
   maca_eval runs/old --calibrate
-      probabilities that mean what they say, also for a run of an older version'''
+      fits the temperatures of a run of an older version, so that its probabilities are calibrated'''
 
 def eval_parser():
     "Options of `maca_eval`"
@@ -33,7 +33,7 @@ def eval_parser():
     p.add_argument('--subset', metavar='FILE', help='RAF-DB: only the test images of this list, such as the occlusion '
         'or pose list')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
-        help='weights of the epoch with the best validation (best) or of the last epoch (last) (default: best)')
+        help='weights of the epoch with the best validation score (best) or of the last epoch (default: best)')
     p.add_argument('--flip', action='store_true',
         help='average the probabilities of a face and of its mirror image: twice the time, mostly more accurate')
     p.add_argument('--on-bad', choices=ON_BAD, default='error', help='stop at a bad image, or go on without it')
@@ -41,7 +41,8 @@ def eval_parser():
     p.add_argument('--calibrate', action='store_true', help='for a run of an older version: fit its temperatures to '
         'its '
         'stored validation predictions and write them to metrics.json; computes no scores')
-    p.add_argument('--json', metavar='FILE', help='write the scores to this file; in `confusion` a row is a true class')
+    p.add_argument('--json', metavar='FILE', help='write the scores to this file; in its table `confusion` each row '
+        'is one true class')
     return p
 
 # %% ../../nbs/83_cli.evaluate.ipynb #08ef433b

@@ -15,20 +15,21 @@ _EXPORT = '''examples:
   maca_export runs/ferplus                        ONNX beside the weights: runs/ferplus/ferplus.onnx
   maca_export runs/ferplus --format openvino --out deploy/face.xml
       two files, face.xml and face.bin
-  maca_export runs/ferplus --format safetensors   one file that Python's load_run reads back
+  maca_export runs/ferplus --format safetensors   one file, which load_run reads in Python
   maca_export runs/ferplus --int8                 ONNX in INT8, and what that costs on the validation faces
-What comes out answers in maca_predict --model as the run does (.onnx, .xml, .safetensors).'''
+maca_predict --model takes the file (.onnx, .xml, .safetensors) and answers as the run does.'''
 
 # %% ../../nbs/84_cli.export.ipynb #b90795f9
 def export_parser():
     "Options of `maca_export`"
     p = _parser('maca_export', "Write a run's model in a format that other programs read, and compare its answers "
         "with torch.\n"
-        'Input: faces with values 0..1. Output: probabilities. The file says its labels and how to resize.', _EXPORT)
+        'The written model takes faces with values 0..1 and gives probabilities.\n'
+        'Its metadata hold the labels, and say how to resize a face.', _EXPORT)
     p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a .safetensors '
         'file exported from a run')
     p.add_argument('--format', choices=EXPORT_FORMATS, default='onnx',
-        help='torch: a .pt2 of torch.export (default: onnx)')
+        help='onnx, openvino (.xml and .bin), safetensors, or torch (a .pt2 of torch.export) (default: onnx)')
     p.add_argument('--out', dest='file', metavar='FILE', help='file to write (default: in RUN_DIR, with the name of '
         'the run)')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
@@ -37,8 +38,8 @@ def export_parser():
         "training images set the value ranges, "
         'validation images measure the accuracy')
     p.add_argument('--full-range', dest='reduce_range', action='store_false',
-        help='with --int8: weights of eight bits in place of seven; only for '
-        'processors with VNNI instructions, on others the answers become wrong')
+        help='with --int8: weights of eight bits in place of seven (the default); only '
+        'for processors with VNNI instructions: on others the answers become wrong')
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help='leave the temperature of the run out: uncalibrated probabilities')
     p.add_argument('--path', help="with --int8: folder of the data set (default: the run's)")

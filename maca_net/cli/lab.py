@@ -30,7 +30,7 @@ _LAB = '''examples:
   maca_lab run fig6 --data rafdb --path RAF-DB --scale paper --gpu 0,1 --seeds 5
       Figure 6 (number of heads) at the paper's own scale, on two GPUs, one run at a time on each
   maca_lab run readings --data ferplus --path FERPlus --gpu 0 --workers 12
-      twelve runs at a time on one GPU; a single small network leaves most of it idle; NVIDIA's MPS helps
+      twelve runs at a time on one GPU, because one small network leaves most of it idle; NVIDIA's MPS helps
   maca_lab run readings --data ferplus --path FERPlus --cluster slurm --workers 8 --cluster-args gpus_per_node=1
       eight jobs that share the runs; all of them must see the store
   MACA_PLUGINS=my_experiments maca_lab run my_grid --data ferplus --path FERPlus
@@ -40,13 +40,13 @@ _LAB = '''examples:
   maca_lab test results/ferplus --path FERPlus
       once, when all is chosen: score every network of the store on the test images
   maca_lab run headline --data ferplus --path FERPlus --blind FERPlus_blind
-      every run also answers for faces without labels; finished runs too, on the machine that has their weights
+      every run also stores answers for faces without labels; finished runs do so where their weights are
   maca_lab score-blind results/ferplus labels.csv
-      if you have the labels: score these answers
+      if you have the labels of these faces: score the answers
   maca_lab pack --data ferplus --path FERPlus --blind FERPlus_blind --out FERPlus.pack
       the faces in one file, for a machine without internet; use it there by --data pack --path FERPlus.pack
   maca_lab gpu results/ferplus --pack FERPlus.pack --minutes 13
-      the most valuable missing runs that a GPU can finish in that time; without a GPU, only the plan is printed
+      the first missing runs of the queue that a GPU can finish in that time; without a GPU, only the plan is printed
   maca_lab report results/ferplus
   maca_lab report results/ferplus --notebooks my_reports
       report notebooks of your own, my_reports/paper.NAME.ipynb'''
@@ -127,7 +127,7 @@ def lab_parser():
             formatter_class=p.formatter_class)
         if store: s.add_argument('store', metavar='STORE', help='folder that maca_lab run wrote')
         return s
-    _run_options(add('run', 'make the missing runs of one or more experiments; continues after a stop', _lists(),
+    _run_options(add('run', 'train the missing runs of one or more experiments; continues after a stop', _lists(),
         store=False))
     add('status', 'show the runs of a store: done, running, failed, time left')
     report = add('report', 'execute the report notebooks on a store, and write HTML')

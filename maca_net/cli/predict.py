@@ -17,17 +17,17 @@ from .base import _AGAIN, _guard, _parser
 # %% ../../nbs/85_cli.predict.ipynb #0bc1f9c3
 _PREDICT = '''examples:
   maca_predict party.jpg
-      each face with its expression, to read, by the model that comes with maca_net
+      prints each face with its expression, by the model that comes with maca_net
   maca_predict party.jpg --model runs/ferplus
       by a model of your own
   maca_predict photos/ --model runs/ferplus --csv faces.csv --overlay seen/
-      a folder and all below it; called again, it goes on where it was stopped, and tries again what could not be read
+      a folder and all below it; a second call goes on where the first stopped, and tries unreadable pictures again
   maca_predict 'photos/*.png' --model runs/ferplus --json > faces.json
       a list of images, each with its faces: number, box, landmarks, face_score, label, probability, probabilities
   maca_predict faces48/ --model runs/ferplus --no-detect
       pictures that are cropped faces already
   maca_predict --video talk.mp4 --model runs/ferplus --every 5 --csv talk.csv --overlay seen/
-      every fifth frame; each face is followed and smoothed over time, and drawn into seen/talk.mp4
+      every fifth frame; each face is followed, its answer is smoothed over time and drawn into seen/talk.mp4
   maca_predict --camera 0
       a window that shows the first camera with its faces; q ends
   maca_predict --video 0 --csv me.csv
@@ -44,13 +44,15 @@ def predict_parser():
         'done.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures, or folders: all pictures in them '
         'and in their subfolders')
-    p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: '
-        '.safetensors, .onnx (--int8: the fastest on a CPU), .xml; by default the model that comes with maca_net')
+    p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a file of '
+        'maca_export: .safetensors, .onnx (fastest on a CPU if made with --int8), .xml; by default the model that '
+        'comes with maca_net')
     form = p.add_mutually_exclusive_group()
     form.add_argument('--csv', metavar='FILE', help='write a table with one line for each face to this file; '
-        'if it exists, the command goes on with it')
+        'pictures that it already holds are left out')
     form.add_argument('--json', action='store_true', help='print JSON in place of text')
-    p.add_argument('--overlay', metavar='DIR', help='also write the pictures, or the video, with the faces drawn in')
+    p.add_argument('--overlay', metavar='DIR', help='also write to this folder the pictures, or the video, with '
+        'the faces marked')
     p.add_argument('--no-landmarks', dest='landmarks', action='store_false',
         help='with --overlay or --camera: do not draw the five landmarks of each face')
     p.add_argument('--video', metavar='FILE|N', help='a video, or the number of a camera, in place of pictures')
@@ -60,11 +62,11 @@ def predict_parser():
     p.add_argument('--momentum', type=float, metavar='X',
         help='with --video or --camera: weight of earlier frames, 0 to below 1 (default: 0.7)')
     p.add_argument('--no-detect', dest='detect', action='store_false',
-        help='do not look for faces: each picture is one face, cropped as the training data')
-    p.add_argument('--flip', action='store_true', help="the mean of each face's answer and its mirror image's: "
+        help='do not look for faces: each picture is one face, cropped like the training faces')
+    p.add_argument('--flip', action='store_true', help='average the probabilities of a face and of its mirror image: '
         'twice the time, mostly a little better')
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
-        help='uncalibrated probabilities, without the temperature of the run')
+        help='leave the probabilities as the network gives them, without the temperature of the run')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='use the face detector YuNet, from this .onnx '
         'file, in place of MTCNN')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
@@ -74,12 +76,12 @@ def predict_parser():
 def _check_options(p, args):
     "Refuse options that do not go together"
     video,live = args.video is not None,args.camera is not None
-    if bool(args.images)+video+live!=1: p.error('pass pictures, folders or patterns, or else --video, or --camera')
+    if bool(args.images)+video+live!=1: p.error('pass pictures, folders or patterns; or else --video, or --camera')
     if not video and args.every is not None: p.error('--every needs --video')
     if not (video or live) and args.momentum is not None: p.error('--momentum needs --video or --camera')
-    if (video or live) and not args.detect: p.error('--no-detect is for pictures: the faces of a video are looked for')
+    if (video or live) and not args.detect: p.error('--no-detect is for pictures: leave it out for a video or a camera')
     if live and (args.csv or args.json or args.overlay):
-        p.error(f'--camera shows, and writes nothing: --video {args.camera} takes --csv, --json and --overlay')
+        p.error(f'--camera only shows, and writes nothing: --video {args.camera} takes --csv, --json and --overlay')
     if live and args.camera<0: p.error('--camera is the number of a camera: 0 is the first')
     if not args.landmarks and not (args.overlay or live): p.error('--no-landmarks needs --overlay or --camera')
 
@@ -87,7 +89,7 @@ def _check_options(p, args):
 def list_images(
     args, # Files, folders, patterns
     overlay=None, # Folder of --overlay: if it lies below a folder of `args`, the pictures in it are left out
-)->dict: # file -> its name below the folder; where two would have one name, below the folder that holds all
+)->dict: # file -> its path below the given folder; if two would be equal, below the folder that holds all
     "The pictures that arguments name, each once. Files left out are named on stderr. Raises `FileNotFoundError`"
     drawn,out,seen = overlay and Path(overlay).resolve(),{},set()
     for a in args:
@@ -202,13 +204,13 @@ class _FaceCSV:
         return {r['image'] for r in self.rows}-{r['image'] for r in self.rows if r.get('error')}
 
     def begin(self, images):
-        "Open it to write, without what is there of `images`"
+        "Open the file for writing; its rows for `images` are removed first"
         head,kept = dict(zip(self.cols, self.cols)),[r for r in self.rows if r['image'] not in images]
         with atomic_path(self.file) as tmp: tmp.write_bytes(self._text([head, *kept]))
         self.out = open(self.file, 'ab')
 
     def write(self, rows):
-        "The rows of one picture, at once: they stand there whole or not at all"
+        "Write the rows of one picture at once: all of them, or none"
         self.out.write(self._text([dict(r, model=self.by) for r in rows])); self.out.flush()
 
     def close(self):
@@ -258,7 +260,7 @@ def _face_text(f):
 
 # %% ../../nbs/85_cli.predict.ipynb #e09ffb88
 def _answers_of_files(predictor, names, args, drawn, bad):
-    "An `_Answer` a picture; `drawn`: where each goes with its faces, or nothing"
+    "One `_Answer` for each picture; `drawn`: the file for each picture with its faces, or nothing"
     from maca_net.data.images import open_image
     from maca_net.deploy.predict import draw_faces
     for f in names:
@@ -273,7 +275,7 @@ def _answers_of_files(predictor, names, args, drawn, bad):
 
 # %% ../../nbs/85_cli.predict.ipynb #8fddd3a0
 def _answers_of_video(predictor, args, drawn, bad):
-    "An `_Answer` a frame; `drawn`: the video to be written, or nothing"
+    "One `_Answer` for each frame; `drawn`: the video to be written, or nothing"
     from maca_net.deploy.predict import draw_faces
     from maca_net.deploy.video import EndsEarly, VideoFile, predict_video, video_rate
     source,every = int(args.video) if args.video.isdigit() else args.video,1 if args.every is None else args.every
@@ -318,7 +320,7 @@ def _write_csv(answers, table, names, video):
 
 # %% ../../nbs/85_cli.predict.ipynb #be93a511
 def _answered_by(predictor, args):
-    "What answers depend on, in words"
+    "What the answers depend on (model, flip, detector), in words"
     how = ['no-detect'] if not args.detect else [] if args.detector=='mtcnn' else [Path(args.detector).name]
     return ', '.join([predictor.name, *['flip']*args.flip, *how])
 

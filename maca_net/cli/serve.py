@@ -13,7 +13,7 @@ from .base import _guard, _parser
 _SERVE = '''examples:
   maca_serve
       the model that comes with maca_net, for this machine alone
-  maca_serve --model runs/ferplus.onnx --port 8000
+  maca_serve --model runs/ferplus/ferplus.onnx --port 8000
   maca_serve --host 0.0.0.0 --port 8000 --allow-host faces.example
       reachable for everyone in the network, without password and encryption: use a proxy for both
 
@@ -27,9 +27,10 @@ def serve_parser():
     p = _parser('maca_serve', 'Start a small HTTP service: POST a picture, get its faces as JSON. No picture is '
         'stored.', _SERVE)
     p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: '
-        '.safetensors, .onnx (--int8: the fastest on a CPU), .xml; by default the model that comes with maca_net')
+        '.safetensors, .onnx (fastest on a CPU if made with --int8), .xml; by default the model that '
+        'comes with maca_net')
     p.add_argument('--host', default='127.0.0.1',
-        help='address to listen on; 0.0.0.0: all of the network (default: 127.0.0.1, only this machine)')
+        help='address to listen on; 0.0.0.0: everyone in the network (default: 127.0.0.1, only this machine)')
     p.add_argument('--port', type=int, help='port to listen on (default: the first free one from 8000)')
     p.add_argument('--allow-host', action='append', metavar='NAME',
         help='another host name that requests may use, such as that of a proxy; may be given several times')

@@ -25,7 +25,7 @@ from .frames import *
 
 # %% ../../nbs/06_data.faces.ipynb #e855fd04
 class DataWarning(UserWarning):
-    "Something about the data that a result should say"
+    "A fact about the data that a report of the result should mention"
 
 class MissingSplit(DataWarning): "A split of the data set is not there"
 class MissingImage(DataWarning): "An image that the labels name is not there"
@@ -65,7 +65,7 @@ def open_text(
     with open(file, 'rb') as f: head = f.read(4096)
     name = text_encoding(head)
     if name=='utf-8' and 0 in head:
-        raise ValueError(f'{file} is no text: pass the list itself, not packed into an archive')
+        raise ValueError(f'{file} is no text: pass the list itself, not an archive')
     return open(file, encoding=name, errors='surrogateescape' if name[:5]=='utf-8' else 'replace')
 
 # %% ../../nbs/06_data.faces.ipynb #d221279e
@@ -79,9 +79,10 @@ def read_table(
         sep = max(',;\t', key=f.readline().count)
         f.seek(0)
         try: df = pd.read_csv(f, sep=sep, skip_blank_lines=False, **kwargs).dropna(how='all')
-        except ValueError as e: raise ValueError(f'{file} cannot be read as a table ({first_line(e)})') from None
+        except ValueError as e: raise ValueError(f'{file} cannot be read as a table ({first_line(e)}): '
+            'repair it, or save it again as CSV') from None
     df.columns = df.columns.str.strip()
-    if miss := set(columns) - set(df.columns): raise ValueError(f'{file} lacks the columns {sorted(miss)}')
+    if miss := set(columns) - set(df.columns): raise ValueError(f'{file} lacks the columns {sorted(miss)}: add them')
     return df
 
 # %% ../../nbs/06_data.faces.ipynb #dda8a088
@@ -122,7 +123,7 @@ class Faces:
     @property
     def grey(self): return self.images is not None and self.images.ndim==3
     def note(self, kind, split, n, text):
-        "Keep a remark and say it as a warning"
+        "Keep a remark in `notes`, and give it as a warning"
         self.notes.append((kind.__name__, split, n, text))
         warnings.warn(text, kind, stacklevel=3)
     def take(self, keep):
@@ -141,7 +142,7 @@ class Faces:
 def visible_files(
     folder, # With all below it
 )->list:
-    "The files in a folder and below it, in order, without those of the system, which a `SkippedFile` warning names"
+    "The files in a folder and below it, in order. Files of the system are left out; a `SkippedFile` warning names them"
     files,skipped = walk_files(folder)
     if skipped: warnings.warn(skipped_text(folder, skipped), SkippedFile, stacklevel=2)
     return files
@@ -177,18 +178,18 @@ def _complain(faces, bad, kind, text, on_bad, done='left out'):
     for s,n in d.split.value_counts().items(): faces.notes.append((kind.__name__, s, int(n), msg))
     warnings.warn(f'{msg}; {done}', kind, stacklevel=3)
     if done=='left out': faces = faces.take(~bad)
-    if not len(faces): raise ValueError(f'{faces.name}: no image left to read')
+    if not len(faces): raise ValueError(f'{faces.name}: no image left to read: check the path and the files')
     return faces
 
 # %% ../../nbs/06_data.faces.ipynb #efb8b4ec
 def pixel_hash(
     a:np.ndarray, # An image
 )->str: # 32 hexadecimal digits
-    "By which images with the same pixels are found"
+    "A hash of the pixels and the shape: images with the same pixels have the same hash"
     return hashlib.blake2b(a.tobytes() + str(a.shape).encode(), digest_size=16).hexdigest()
 
 def _decoded(path, mode, size=None):
-    "(array, hash, (height, width), None) of an image file, the array resized to `size`; (None, None, None, error) else"
+    "(array, hash, (height, width), None) of an image file, the array resized to `size`; or (None, None, None, error)"
     try: im = open_image(path, mode)
     except OSError as e: return None,None,None,e
     a = np.asarray(im)
@@ -239,7 +240,7 @@ def mark_seen(
 
 # %% ../../nbs/06_data.faces.ipynb #050e25ea
 def _several_labels(df):
-    "Names of the images whose pixels occur under several labels, an image a line: 'a.png (anger), b.png (fear)'"
+    "Images whose pixels occur under several labels, one line for each image: 'a.png (anger), b.png (fear)'"
     twice = df[df.duplicated('pixels', keep=False)]
     return [', '.join(f'{r.name_} ({r.label})' for r in g.rename(columns=dict(name='name_')).itertuples())
         for _,g in twice.groupby('pixels', sort=False) if g.label.nunique()>1]
@@ -353,8 +354,8 @@ def fingerprint(faces:Faces)->str:
 
 def counts_table(
     faces:Faces, # As a reader returned them
-)->pd.DataFrame: # A row a class, then `all` and `published`; a column a split
-    "Images per class and split, the published total below, `-` where none was"
+)->pd.DataFrame: # One row for each class, then `all` and `published`; one column for each split
+    "Images per class and split; below them the published total, or `-` where none was published"
     t = faces.df.groupby(['label', 'split']).size().unstack(fill_value=0).reindex(index=faces.vocab,
         columns=faces.splits, fill_value=0)
     t.loc['all'] = t.sum()
@@ -366,7 +367,7 @@ def counts_table(
 @dataclass(frozen=True)
 class DatasetSpec:
     "A data set: how it is read, and what has to be said about it"
-    name:str                  # By which it is asked for
+    name:str                  # Used to ask for the data set
     about:str                 # One line
     read:Callable             # -> `Faces`; its keywords are `options`
     options:tuple             # Options of `RunConfig` that `read` takes: 'path', 'on_bad', and those of its own
@@ -376,7 +377,7 @@ class DatasetSpec:
     frame:Frame|None = None   # How its faces are cropped; None: to be measured
     bs:int = 64               # Batch size where a run does not say
     votes:bool = False        # Whether its annotators' votes are there
-    own:bool = False          # True for the user's own images: results are named by the folder
+    own:bool = False          # True for the user's own images: results then take the name of the folder
     drawn:bool = False        # Drawn anew each time: its test images are faces of another seed
-    holds:Callable|None = None   # path -> (name, name of the folder) of the data set that a file holds; None: no file
+    holds:Callable|None = None   # path of a file -> (name, folder) of the data set in it; None: no single file holds it
     def needs(self, option): return option in self.options

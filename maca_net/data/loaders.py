@@ -22,7 +22,7 @@ from ..datasets.folder import *
 
 # %% ../../nbs/12_data.loaders.ipynb #50835424
 class FaceResize(Transform):
-    "Resize a batch B x C x h x w of floats to `size`, antialiased; the identity when it has that size"
+    "Resize a batch B x C x h x w of floats to `size`, antialiased; unchanged if it has that size"
     order = 20
     def __init__(self, size): self.size = (size, size)
     def encodes(self, x:TensorImage):
@@ -68,7 +68,7 @@ class FaceAugment(RandTransform):
             x[w] = F.grid_sample(x[w], g.to(x.dtype), padding_mode='zeros', align_corners=False)
         return TensorImage(x)
     def whole(self, x):
-        "As `encodes`, but for all faces, then a choice: counting the chosen ones first would wait for the GPU"
+        "As `encodes`, but computed for all faces; counting the chosen faces first would make the CPU wait for the GPU"
         n,dev = len(x),x.device
         x = torch.where(_chance(n, self.flip, dev)[:,None,None,None], x.flip(-1), x)
         g = F.affine_grid(self.theta(n, dev), list(x.shape), align_corners=False).to(x.dtype)
@@ -123,10 +123,10 @@ def augmentation(
 class TensorVotes(TensorBase): "A distribution over the classes for each face, B x K"
 
 class VoteEncode(DisplayedTransform):
-    "Between a row of votes and `TensorVotes`; shown as the class with most of them"
+    "Turns a row of votes into `TensorVotes`; shown as the class with most votes"
     def __init__(self, vocab): self.vocab,self.c = CategoryMap(vocab, sort=False),len(vocab)
     def encodes(self, v): return TensorVotes(torch.as_tensor(np.asarray(v), dtype=torch.float32))
-    # of an answer fastai has decided the class already
+    # for an answer, fastai has chosen the class already
     def decodes(self, v:TensorVotes): return Category(self.vocab[int(v.argmax() if v.ndim else v)])
 
 # %% ../../nbs/12_data.loaders.ipynb #433b84e3
@@ -176,7 +176,7 @@ def _read_all(reader, df):
 
 # %% ../../nbs/12_data.loaders.ipynb #27255c5a
 class FaceDL(TfmdDL):
-    "A `TfmdDL` that slices whole batches out of memory where its data set's images are there (`memory`)"
+    "A `TfmdDL` that cuts whole batches out of `memory`, if the images of its data set are there"
     memory = None        # (images, positions of this data set's items, targets)
     weights = None       # of each item, for balanced sampling
     rows = False         # whether a batch ends with the numbers of its items
@@ -235,7 +235,7 @@ def _norm_stats(stats):
 
 # %% ../../nbs/12_data.loaders.ipynb #b27ba04a
 def _target_kind(faces, target):
-    "What is trained on, 'label' or 'votes': as asked for, else votes for the rule `soft`"
+    "The target of training, 'label' or 'votes'; None: 'votes' for the rule `soft`, 'label' for others"
     target = target or ('votes' if faces.rule=='soft' else 'label')
     if target=='votes' and faces.votes is None: raise ValueError(f'{faces.name} has no votes: use target="label"')
     return target
@@ -287,7 +287,7 @@ def _fill_memory(dls, faces, df, lab, target, source_size, memory):
 # %% ../../nbs/12_data.loaders.ipynb #ac6a3c42
 @contextmanager
 def _seeded(seed):
-    "Python's random generator, from which each fastai DataLoader seeds its own, starts from `seed` in the block alone"
+    "In this block alone Python's random generator starts from `seed`; each fastai DataLoader seeds its own from it"
     state = random.getstate()
     random.seed(seed)
     try: yield
@@ -300,9 +300,9 @@ def face_dls(
     bs:int=64, # Batch size; the last, smaller batch of an epoch is left out when training
     seed:int=0, # Seed of the order
     augment:str='paper', # 'paper', 'strong' or 'none'
-    stats='imagenet', # Normalisation: a name from `STATS`, or (mean, standard deviation), as the weights need it
+    stats='imagenet', # Normalisation that the weights need: a name from `STATS`, or (mean, standard deviation)
     target:str=None, # 'label' or 'votes'; None: votes for the rule `soft`
-    balance:str=None, # 'sampling' draws each class equally often, 'loss' weights cross-entropy; None: as the data are
+    balance:str=None, # 'sampling' draws each class equally often, 'loss' weights cross-entropy; None: no balance
     device=None, # Where the batches go
     rows:bool=False, # Training batches also hold the numbers of their images, for `LabelTable` (notebook 27)
     workers:int=0, # Processes that read items where the images do not fit in memory
@@ -320,7 +320,7 @@ def face_dls(
     seen = df.seen_in_train[df.is_valid].to_numpy(bool)
     if seen.all():
         raise ValueError(f'{faces.name}: every validation image also occurs in train, none is left to choose the epoch '
-            'on')
+            'on: remove the copies from one of the two')
     block = _face_block(faces, target, source_size,
         [IntToFloatTensor(), FaceResize(size), *augments, Normalize.from_stats(*stats, cuda=False)])
     with _seeded(seed):
@@ -379,7 +379,7 @@ def folder_dls(
 def synth_dls(
     n:int=3000, # How many faces
     *,
-    source_size:int=64, # Pixels a side as drawn
+    source_size:int=64, # Width and height of a drawn face, in pixels
     synth_seed:int=0, # Seed of the faces
     size:int=64, # Training size in pixels
     factors:dict=None, # To `synth_faces`

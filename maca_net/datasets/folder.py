@@ -35,12 +35,12 @@ def _split_folders(root):
     if deep:
         raise ValueError(f'{root}: {_names(sorted(deep))} lie in folders that are no expressions: pass the folder '
             'right above the classes, '
-            'or name the folders between train, valid and test')
+            'or give the folders above the classes the names train, valid and test')
     return parts
 
 # %% ../../nbs/10_datasets.folder.ipynb #18e3ca95
 def _class_images(root, parts):
-    "The table of the images in class folders: name, split, label, path; and what was left out, by why: {text: files}"
+    "The table of the images in class folders: name, split, label, path; and {reason: files} of what was left out"
     files,skipped = walk_files(root)
     rows,loose,odd,unread = [],[],[],[]
     no_plugin = unread_extensions() if any(f.suffix.lower() in HEIF_EXTENSIONS for f in files) else set()
@@ -64,7 +64,8 @@ def _affectnet_class(file):
     "The number of the expression in one of AffectNet's annotations. Raises `ValueError` naming the file"
     try: k = int(np.load(file, allow_pickle=False).item())
     except (ValueError, TypeError, OSError, EOFError) as e:
-        raise ValueError(f'{file} holds no number of an expression ({first_line(e)})') from None
+        raise ValueError(f'{file} holds no number of an expression ({first_line(e)}): '
+            'copy it again, or remove it and its image') from None
     if not 0<=k<len(_AFFECTNET):
         raise ValueError(f'{file} holds {k}: AffectNet numbers its expressions 0..{len(_AFFECTNET)-1}')
     return k
@@ -88,7 +89,7 @@ def _numbers_named(faces):
     if set(faces.df.label)!={str(k) for k in _RAF}: return
     faces.df['label'] = [_RAF[int(l)] for l in faces.df.label]
     faces.note(ClassesNamed, 'all', len(faces), 'folder: the class folders 1..7 are taken for those of RAF-DB ('
-        + ', '.join(f'{k} {n}' for k,n in _RAF.items()) + '): give them names if they are others')
+        + ', '.join(f'{k} {n}' for k,n in _RAF.items()) + '): if they are other classes, give them names')
 
 # %% ../../nbs/10_datasets.folder.ipynb #f5d5ee7b
 def _without_faceless(faces):
@@ -112,7 +113,7 @@ def _check_classes(root, df):
 
 # %% ../../nbs/10_datasets.folder.ipynb #f76e0e97
 def _valid_from_train(root, faces, valid_pct, split_seed):
-    "Where there is a train but no valid, sets a share of each class of train aside, in place"
+    "If there is a split train but no split valid, set a share of each class of train aside, in place"
     df,train = faces.df,(faces.df.split=='train').to_numpy()
     if 'valid' in faces.splits or not train.any(): return
     v = np.zeros(len(df), bool)
@@ -153,7 +154,7 @@ def read_folder(
     return load_pixels(faces, 'RGB', None, on_bad, progress)
 
 # %% ../../nbs/10_datasets.folder.ipynb #2e43ce4d
-DATASETS.register(DatasetSpec('folder', "images of one's own, one folder a class", read_folder,
+DATASETS.register(DatasetSpec('folder', "your own images, one folder for each class", read_folder,
     ('path', 'split_seed', 'on_bad'),
     licence='Images of the person who trained the model: ask them who is shown, who labelled, and under which licence.',
     label_note='Only the person who trained the model knows who labelled the faces, and how reliably.',

@@ -40,7 +40,7 @@ def to_onnx(
     file, # .onnx
     meta:dict, # See `metadata`
 ):
-    "ONNX with a free batch size; `meta` by `set_props`"
+    "Write ONNX with a free batch size; `set_props` stores `meta` in it"
     with needs('export', 'onnx', 'onnxscript'): import onnx, onnxscript      # noqa: F401
     size = meta['size']
     with warnings.catch_warnings():
@@ -55,7 +55,7 @@ def to_onnx(
 
 # %% ../../nbs/75_deploy.export.ipynb #8c61e752
 def to_openvino(net, file, meta):
-    "OpenVINO's .xml, its .bin beside it, from the ONNX graph; `meta` in rt_info"
+    "Write OpenVINO's .xml, and its .bin beside it, from the ONNX graph; `meta` is in rt_info"
     with needs('export', 'openvino'): import openvino
     file = Path(file)
     with TemporaryDirectory() as d:
@@ -121,7 +121,7 @@ def _ensemble_to_export(run, epoch, calibrated):
     for k,what in dict(resize='read faces of', frame='cut faces out by').items():
         for m,meta in zip(members, metas):
             if meta[k]!=metas[0][k]: raise ValueError(f'{members[0]} and {m} {what} {metas[0][k]} and {meta[k]}: one '
-                'file answers for faces of one kind; export the members one by one, maca_predict takes the folder')
+                'file takes faces of one kind only; export the members one by one, or pass the folder to maca_predict')
     each = {k: [meta[k] for meta in metas] for k in ('method', 'arch', 'epochs', 'seed')}
     meta = dict(metas[0], **each, members=[m.name for m in members], **calibration_metadata(fitted))
     return FaceEnsemble([FaceClassifier.of(*o) for o in loaded], fitted.get('temperature')),meta
@@ -187,7 +187,8 @@ def to_int8(
 def _read_to_quantize(run, cfg, labels):
     "(training faces, validation faces) of a run. Raises `ValueError` where they are not the run's"
     faces = read_run_data(run, cfg)
-    if faces.vocab!=labels: raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {labels}')
+    if faces.vocab!=labels:
+        raise ValueError(f'{cfg.path}: its classes are {faces.vocab}, the run knows {labels}: pass the data of the run')
     if odd := sorted({'train', 'valid'}-set(faces.splits)):
         raise ValueError(f'{cfg.path}: split {", ".join(odd)} is missing: '
             'INT8 is calibrated on train and measured on valid')
@@ -219,16 +220,16 @@ def quantize_run(
     seed:int=0, # Which faces
     reduce_range:bool=True, # See `to_int8`
     calibrated:bool=True, # With the temperature of the run, where it has one
-)->dict: # file, bytes, bytes_float, reduce_range, n, and with and without _float: accuracy, ece; see below
+)->dict: # file, bytes, bytes_float, reduce_range, n, accuracy, accuracy_float, ece, ece_float; see below
     """Write a run's model as ONNX in INT8, and measure what that costs: `agreement` is the share of faces with the same
-    label; `difference` is the largest change of a probability of a face, mean over faces. Raises `ValueError` for a
+    label; `difference` is the mean over faces of the largest change of a probability. Raises `ValueError` for a
     file that does not end in .onnx"""
     with needs('export', 'onnx'): import onnx
     if is_ensemble(run): raise ValueError(f'{run}: INT8 is not for an ensemble: export it in float')
     model,info = load_run(run, 'cpu', epoch)
     cfg,meta = run_config(info, path),metadata(info, epoch, calibrated)
     file = Path(file) if file else _beside(run, '.int8.onnx', epoch)
-    if file.suffix!='.onnx': raise ValueError(f'{file}: an INT8 model is an .onnx file')
+    if file.suffix!='.onnx': raise ValueError(f'{file}: an INT8 model is an .onnx file: change its ending')
     train,valid = _read_to_quantize(run, cfg, info['labels'])
     picked = np.zeros(len(train), bool)
     picked[np.random.default_rng(seed).permutation(len(train))[:n_calibrate]] = True

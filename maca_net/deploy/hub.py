@@ -35,14 +35,14 @@ def metrics_text(
         rows[f'accuracy without {seen}'] = percent(m['accuracy_deduplicated'])
     rows |= {'macro accuracy': percent(m['macro_accuracy']), 'calibration error (ECE)': percent(m['ece'])}
     if c := m.get('calibration', {}).get('best'):
-        name = f"calibration error after calibration with the temperature {c['temperature']:.2f}, by cross-fitting"
+        name = f"calibration error with the temperature {c['temperature']:.2f} (fitted and scored on different faces)"
         rows[name] = percent(c['ece_calibrated'])
     rows |= {k: percent(v) for k,v in m['per_class'].items()}
     rule = f' (label rule {m["rule"]})' if m.get('rule') else ''
     table = '\n'.join(f'| {k} | {v} |' for k,v in rows.items())
     return f'''One run, one seed, on the {m['n']} validation faces{rule}. The epoch was chosen on the same faces:
 
-| on validation | |
+| score on validation; for an expression, its accuracy | |
 |---|---|
 {table}'''
 
@@ -113,7 +113,7 @@ Trained for {c['epochs']} epochs at {c['size']} px, seed {c['seed']}, code {info
 
 ## Limits and biases
 {spec.label_note} {doubt}
-Faces have to be cropped in the same way as the training data. `Predictor` does this; the network alone does not.
+Faces have to be cropped in the same way as the training faces. `Predictor` crops them; the network alone does not.
 '''
 
 # %% ../../nbs/78_deploy.hub.ipynb #b26f8629
@@ -190,8 +190,9 @@ def file_text(
     "What the file is, and what its form costs, as Markdown"
     out = f"`{file.name}`, {file.stat().st_size/1e6:.1f} MB, SHA-256 `{sha256(file)}`."
     if not (q := meta.get('int8')): return out
-    return out + (f" The weights are in INT8: {q['accuracy']:.1%} of {q['n']:,} validation faces are named right, "
-        f"{q['accuracy_float']:.1%} before in float; the answer is the same for {q['agreement']:.1%} of the faces.")
+    return out + (f" The weights are integers of eight bits (INT8). {q['accuracy']:.1%} of {q['n']:,} validation "
+        f"faces are named right, and {q['accuracy_float']:.1%} with the weights in float. "
+        f"For {q['agreement']:.1%} of the faces both give the same answer.")
 
 # %% ../../nbs/78_deploy.hub.ipynb #32b3391d
 def write_blind_table(
@@ -224,8 +225,8 @@ def shipped_card(
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
     use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` use it if no run is named.'
     blind = (f'`{BLIND_TABLE}` holds its probabilities for the {n_blind:,} faces of a blind test. The '
-        'labels of these faces played no part in training or in choosing the model.')
-    parts = [f'{title}\n\nThis network names the expression of a face: {names}. {use}\n\n'
+        'labels of these faces were not used to train or to choose the model.')
+    parts = [f'{title}\n\nThis network names one of these expressions for a face: {names}. {use}\n\n'
         f'{file_text(file, meta)} {blind}',
         f'## Intended use{rest.rstrip()}', f'## Faces of each class\n{counts_text(metrics)}',
         f'## To train it again\n```bash\n{train_command(info)}\n```']

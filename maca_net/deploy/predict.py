@@ -45,7 +45,7 @@ class Face:
     landmarks:list|None=None # five of x, y: eyes, nose, corners of the mouth; None where no detector ran
     face_score:float|None=None     # of the detector: how sure it is that this is a face
     attention:np.ndarray|None=None # heads x h x w, sums to 1 in each head
-    gate:np.ndarray|None=None      # heads x h x w, the gate's mean over channels
+    gate:np.ndarray|None=None      # heads x h x w: the gate of each head (notebook 18), its mean over channels
     gradcam:np.ndarray|None=None   # size x size in 0..1, for `label`
     track:int|None=None            # in a video: the same face, the same number
     @property
@@ -260,7 +260,7 @@ class Predictor:
         bs:int=64, # Faces at a time
         flip:bool=False, # Average the probabilities of a face and its mirror image: twice the time, often more accurate
         most_faces:int=None, # At most so many faces of a picture are classified, the largest ones; None: all
-        calibrated:bool=True, # Probabilities at the temperature of the run, where it has one
+        calibrated:bool=True, # Calibrated probabilities, if the run has a temperature
     ):
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
         if most_faces is not None and most_faces<1: raise ValueError(f'most_faces is at least 1, not {most_faces}')
@@ -304,7 +304,7 @@ def find(self:Predictor,
 # %% ../../nbs/76_deploy.predict.ipynb #ac4cb97b
 @patch
 def _locate(self:Predictor, o, detect):
-    "A `Prediction` whose faces wait for their label"
+    "A `Prediction` whose faces have no label yet"
     im = open_picture(o)
     p = Prediction(str(o) if isinstance(o, (str, Path)) else None, im.size)
     if not detect:
@@ -330,7 +330,7 @@ def _at_most(im, side):
 # %% ../../nbs/76_deploy.predict.ipynb #a7500014
 @patch
 def predict(self:Predictor,
-    images, # A picture (path, bytes, PIL image, array or tensor), or several in a list or one more dimension
+    images, # A picture (path, bytes, PIL image, array, tensor); several: a list, or an array with one more dimension
     detect:bool=True, # Look for faces; False: each picture is a face that is cropped as the training faces were
     attention:bool=False, # Where each head looks
     gradcam:bool=False, # Where the evidence for the label lies (needs grad-cam)
@@ -388,13 +388,13 @@ def _add_gradcam(self:Predictor, faces, x, classes):
 def embed(self:Predictor,
     images, # As for `predict`
     detect:bool=True, # See `predict`
-): # n x C: a row a face, the largest first; for several images a list of such arrays
+): # n x C: one row for each face, the largest first; for several images a list of such arrays
     "The mean of the network's last map over its positions. Raises `ValueError` for an .onnx or .xml file"
     self._needs_run('embed')
     images,single = _many(images)
     with self._lock: found = [self._locate(o, detect).faces for o in images]
     every = [f for faces in found for f in faces]
-    every = every or [Face([], None, None, Image.new('RGB', (8,8)))]     # without a face C is not known: ask for it
+    every = every or [Face([], None, None, Image.new('RGB', (8,8)))]     # without a face C is unknown: use an empty one
     with self._lock: rows = np.concatenate([self.net.features(x) for _,x in self._batches(every)])
     ends = np.cumsum([len(faces) for faces in found])
     out = [rows[end-len(faces):end] for faces,end in zip(found, ends)]
@@ -404,7 +404,7 @@ def embed(self:Predictor,
 def heat(
     crop:Image.Image, # A face
     m:np.ndarray, # h x w, of any size
-    lo:float=None, hi:float=None, # Its values at the ends of the colours; None: its own
+    lo:float=None, hi:float=None, # Values of `m` for the first and the last colour; None: its smallest and largest
     alpha:float=.55, # Of the colours
 )->Image.Image:
     "A map in colours over the face"
@@ -434,7 +434,7 @@ def place_labels(
     wordings, # For each face the (width, height) of its label in several wordings, the best first
     gap:float=3, # Pixels between label and box
 )->list: # n of (number of the wording, rectangle)
-    "Where each label covers no other face and no other label, or as little of them as possible"
+    "The place of each label: it covers no other face and no other label, or as little of them as possible"
     placed = []
     for i,(box,own) in enumerate(zip(boxes, wordings)):
         others = [*boxes[:i], *boxes[i+1:], *(spot for _,spot in placed)]

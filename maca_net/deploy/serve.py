@@ -18,7 +18,7 @@ from .app import *
 from .app import _check_address
 
 # %% ../../nbs/80_deploy.serve.ipynb #c4f4779a
-MAX_FACES,MAX_WAITING,MAX_SECONDS = 100,8,30   # faces of a picture; pictures at once; for upload, and for the answer
+MAX_FACES,MAX_WAITING,MAX_SECONDS = 100,8,30   # faces of a picture; pictures at once; seconds (upload, answer)
 
 class Refused(Exception):
     "A request that is refused, with the HTTP status code of the answer"
@@ -42,7 +42,8 @@ async def read_body(
             body.extend(chunk)
             if len(body)>most: raise large
     try: await asyncio.wait_for(read(), seconds)
-    except asyncio.TimeoutError: raise Refused(408, f'the picture did not come within {seconds:g} seconds') from None
+    except asyncio.TimeoutError: raise Refused(408, f'the picture did not come within {seconds:g} seconds: '
+        'make it smaller') from None
     return bytes(body)
 
 # %% ../../nbs/80_deploy.serve.ipynb #a5239277
@@ -98,7 +99,7 @@ class Line:
         except asyncio.TimeoutError:
             self.inside += 1
             work.add_done_callback(self._gone)
-            raise Refused(504, f'the answer took longer than {self.seconds:g} seconds') from None
+            raise Refused(504, f'the answer took longer than {self.seconds:g} seconds: try again later') from None
 
     def _gone(self, work): self.leave(); work.exception()
 
@@ -148,7 +149,7 @@ def taken_port(
     host:str='127.0.0.1', # See `serve`
     port:int=None, # None: the first that is free from 8000
 )->socket.socket: # It listens
-    "The place where a server answers. Raises `OSError` or `ValueError`"
+    "A socket at the address of a server. Raises `OSError` or `ValueError`"
     for p in range(8000, 8100) if port is None else [port]:
         try: _check_address(host, p)
         except OSError as e:
@@ -169,7 +170,7 @@ _REFUSED = json.dumps(dict(error='the request has a host name that is not allowe
 def build_server(
     predictor, # A `Predictor`
     host:str='127.0.0.1', # Address to listen on; 127.0.0.1: only this machine reaches the service
-    allow_host=(), # Further names under which the service is asked for, such as a proxy's
+    allow_host=(), # Other host names that requests may use, such as that of a proxy
     line:Line=None, # See `build_service`
 ): # A `uvicorn.Server`, to be run with `sockets=[taken_port(...)]`
     "The server of a model"
@@ -184,7 +185,7 @@ def build_server(
 # %% ../../nbs/80_deploy.serve.ipynb #eaef9ea6
 def serve(
     model=None, # See `Predictor`; None: the model that comes with the package
-    host:str='127.0.0.1', # Who may come: 127.0.0.1 is this machine alone
+    host:str='127.0.0.1', # Address to listen on; 127.0.0.1: only this machine reaches the service
     port:int=None, # None: the first that is free from 8000
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`

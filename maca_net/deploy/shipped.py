@@ -13,7 +13,7 @@ from ..core import *
 
 # %% ../../nbs/70_deploy.shipped.ipynb #f71e2e23
 SUMS,CARD,BLIND_TABLE = 'SHA256SUMS','README.md','blind_predictions.csv'
-MOST_BYTES = 12_000_000        # of the network: most people download the package for other reasons
+MOST_BYTES = 12_000_000        # limit for the network, because most people download the package for other reasons
 
 def weights_folder()->Path:
     "The folder of the model of the package; the environment variable `MACA_WEIGHTS`, if set, names another"
@@ -30,8 +30,8 @@ def write_sums(
     nets = [f for f in files if f.suffix=='.onnx']
     if len(nets)!=1: raise ValueError(f'{folder} holds {len(nets)} .onnx files: leave exactly one')
     if (size := nets[0].stat().st_size)>most:
-        raise ValueError(f'{nets[0]} has {size/1e6:.1f} MB, more than {most/1e6:.0f}: export it with --int8 or in '
-            'half precision')
+        raise ValueError(f'{nets[0]} has {size/1e6:.1f} MB, more than {most/1e6:.0f}: export it with --int8, '
+            'or take a smaller network')
     with atomic_path(folder/SUMS) as tmp: tmp.write_text(''.join(f'{sha256(f)}  {f.name}\n' for f in files))
     return folder/SUMS
 
@@ -44,7 +44,7 @@ def read_sums(
     if not file.is_file(): raise FileNotFoundError(f'{file}: no such file')
     lines = [re.fullmatch('([0-9a-f]{64}) [ *]([^/\\\\]+)', l) for l in file.read_text().splitlines()]
     if not lines or not all(lines):
-        raise ValueError(f'{file} is damaged: each line is a SHA-256 and the name of a file')
+        raise ValueError(f'{file} is damaged: each line must be a SHA-256 and the name of a file')
     return {m[2]: m[1] for m in lines}
 
 # %% ../../nbs/70_deploy.shipped.ipynb #2989abf1
@@ -59,7 +59,7 @@ def default_model(
     folder = Path(folder or weights_folder())
     if not (folder/SUMS).is_file(): raise FileNotFoundError(_NONE)
     nets = {k: v for k,v in read_sums(folder).items() if k.endswith('.onnx')}
-    if len(nets)!=1: raise ValueError(f'{folder/SUMS} names {len(nets)} .onnx files: one is the model')
+    if len(nets)!=1: raise ValueError(f'{folder/SUMS} names {len(nets)} .onnx files: it must name one, the model')
     (name,want), = nets.items()
     file = folder/name
     if not file.is_file(): raise FileNotFoundError(f'{file}: the model of this package is missing; {_REPAIR}')

@@ -63,11 +63,11 @@ STATE_RULE = schema.table(
 
 def read_checkpoint(
     file, # That `Checkpoint` wrote
-    key:str, # Of the fit that shall go on
+    key:str, # Of the fit that is to be continued
     n_epoch:int, # Of that fit
 )->dict:
     "The state of a fit. Raises `ValueError`, naming the file, where it is damaged or of another fit"
-    again = f'to start again, remove {file}, and what else its run wrote'
+    again = f'to start again, remove {file} and the other files of its run'
     try: s = torch.load(file, map_location='cpu', weights_only=True)
     except Exception as e: raise ValueError(f'{file} is damaged ({why_unread(e)}): {again}') from None
     try: schema.check_content(s, STATE_RULE, file)
@@ -80,7 +80,7 @@ def read_checkpoint(
 
 # %% ../../nbs/31_training.checkpoint.ipynb #7bb788dc
 def _differing(was, now):
-    "In which options two keys differ, in words, where they are options"
+    "The options in which two keys differ, in words; empty if the keys hold no options"
     try: was,now = (dict(json.loads(k)) for k in (was, now))
     except (TypeError, ValueError): return ''
     odd = [k for k in {**was, **now} if was.get(k)!=now.get(k)]
@@ -88,8 +88,8 @@ def _differing(was, now):
 
 # %% ../../nbs/31_training.checkpoint.ipynb #22d4e281
 def _bare(o):
-    "A tensor of torch's own class on its own, so that the file needs no class of fastai"
-    if isinstance(o, list): return [_plain_number(v) for v in o]        # on a GPU they wait for the end of the epoch
+    "A copy of a tensor as plain `torch.Tensor`, so that the file needs no class of fastai"
+    if isinstance(o, list): return [_plain_number(v) for v in o]        # from a GPU at the end of the epoch
     return o.detach().as_subclass(torch.Tensor).clone() if isinstance(o, Tensor) else o
 
 def _plain_number(o): return o.item() if isinstance(o, (np.generic, Tensor)) and getattr(o, 'ndim', 0)==0 else o
@@ -102,7 +102,7 @@ def _opt_state(opt):
 
 # %% ../../nbs/31_training.checkpoint.ipynb #760701e0
 def _one_tensor(losses):
-    "Losses of every step as one tensor on the CPU: as many tensors as steps would take seconds to write"
+    "Losses of every step as one tensor on the CPU: one tensor for each step would take seconds to write"
     parts = itertools.groupby(map(_bare, losses), key=lambda o: o.device)       # the epoch's own may be on a GPU
     return torch.cat([torch.empty(0), *(torch.stack(list(part)).cpu() for _,part in parts)])
 
@@ -141,10 +141,10 @@ class Checkpoint(Callback):
     goes on there. Errors: see `read_checkpoint`"""
     order,remove_on_fetch = -10,True
     def __init__(self,
-        file, # Where the state stands; the fit's owner removes it in the end
+        file, # File of the state; whoever started the fit removes it in the end
         key:str='', # What the fit is, such as its options in JSON; a file with another key is refused
         minutes:float=10., # Between two writings in the middle of an epoch
-        clock=time.monotonic, # Seconds
+        clock=time.monotonic, # Function that returns the time in seconds
     ): self.file,self.key,self.minutes,self.clock,self.saved,self.seconds = Path(file),key,minutes,clock,None,0.
 
     def before_fit(self):
@@ -185,8 +185,8 @@ class Checkpoint(Callback):
 # %% ../../nbs/31_training.checkpoint.ipynb #b16493c0
 @patch
 def _all_batches(self:Checkpoint):
-    """fastai's `all_batches` for the training batches of an epoch: from the batch where the file stands, and with
-    a look at the clock"""
+    """fastai's `all_batches` for the training batches of an epoch. It begins at the batch of the file, and looks at
+    the clock after each batch"""
     learn = self.learn
     learn.__dict__.pop('all_batches', None)                       # validation has its own
     learn.n_iter = len(learn.dl)
@@ -202,7 +202,7 @@ def _all_batches(self:Checkpoint):
 # %% ../../nbs/31_training.checkpoint.ipynb #73be9835
 @patch
 def _go_on(self:Checkpoint):
-    "Stand where the file stands, at the beginning of its epoch"
+    "Put the fit into the state of the file, at the beginning of its epoch"
     s,rec = self.saved,self.recorder
     rec.lrs,rec.losses,rec.iters,rec.smooth_loss.count,rec.smooth_loss.val = (s['recorder'][k]
         for k in ('lrs', 'losses', 'iters', 'count', 'val'))
@@ -215,7 +215,7 @@ def _go_on(self:Checkpoint):
 # %% ../../nbs/31_training.checkpoint.ipynb #3f3676b2
 @patch
 def _enter_epoch(self:Checkpoint):
-    "Stand in the middle of an epoch, whatever callbacks did at its beginning"
+    "Put the fit into the state of the file, in the middle of an epoch, whatever callbacks did at its beginning"
     s,self.part = self.part,None
     self._load_weights(s)
     self._load_grads(s)
@@ -226,10 +226,11 @@ def _enter_epoch(self:Checkpoint):
 # %% ../../nbs/31_training.checkpoint.ipynb #9903d71d
 @patch
 def _load_weights(self:Checkpoint, s):
-    "Weights, and what the optimizer knows of them. Raises `ValueError` where they are of another network"
+    "Load the weights and the state of the optimizer. Raises `ValueError` where they are of another network"
     params = self.opt.all_params().itemgot(0)
     try: get_model(self.model).load_state_dict(s['model'])
-    except RuntimeError as e: raise ValueError(f'{self.file} is of another network ({first_line(e)})') from None
+    except RuntimeError as e: raise ValueError(f'{self.file} is of another network ({first_line(e)}): '
+        'choose another folder') from None
     for p,o in zip(params, s['opt']['state']):
         self.opt.state[p] = {k: v.to(p.device) if torch.is_tensor(v) else v for k,v in o.items()}
     self.opt.hypers = L(dict(h) for h in s['opt']['hypers'])

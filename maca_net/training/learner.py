@@ -58,7 +58,7 @@ class ForeachSGD(Optimizer):
                 torch._foreach_add_(avgs, [p.grad for p in ps])
                 torch._foreach_add_(ps, avgs, alpha=-h['lr'])
     def zero_grad(self):
-        "Fill gradients with 0; on a CUDA device drop them: a graph writes gradients in their place, and adds nothing"
+        "Fill gradients with 0; on a CUDA device drop them, because a CUDA graph writes new gradients and adds nothing"
         for p,*_ in self.all_params(with_grad=True):
             if p.is_cuda: p.grad = None
             else: p.grad.detach_().zero_()
@@ -83,7 +83,7 @@ def build_network(
     stem:str='imagenet', # See `create_backbone`
     last_stride:int=2, # See `create_backbone`
 ):
-    "The network of a method round a backbone. Raises `ValueError` where it is no `FaceNetwork`"
+    "The network of a method with its backbone. Raises `ValueError` if it is no `FaceNetwork`"
     method = METHODS[method] if isinstance(method, str) else method
     backbone = create_backbone(arch, stem, last_stride)
     # before a method copies or changes parts of it
@@ -128,7 +128,7 @@ class FaceCrossEntropy(CrossEntropyLossFlat):
         return F.cross_entropy(inp, targ, f.weight.to(inp.dtype), **kw)
 
 class ValidCrossEntropy(FaceCrossEntropy):
-    "Cross-entropy in validation; 0 where gradients are taken, for a term with `replaces_ce` stands in its place"
+    "Cross-entropy in validation; 0 where gradients are computed, because a term with `replaces_ce` replaces it"
     def __call__(self, inp, targ, **kwargs):
         return inp.sum()*0 if inp.requires_grad else super().__call__(inp, targ, **kwargs)
 
@@ -138,10 +138,10 @@ def maca_learner(
     dls, # From `ferplus_dls`, `rafdb_dls`, `folder_dls`, `synth_dls`, or any fastai image `DataLoaders`
     arch:str='resnet34', # Backbone, see `create_backbone`
     method='maca', # Name in `METHODS`, or a `Method`: network and losses; its training recipe is `get_recipe(method)`
-    readings=None, # Changes to the method's readings: a dict, text such as 'fusion=mean', or readings as a whole
+    readings=None, # Changes to the readings (notebook 13): a dict, text such as 'fusion=mean', or all readings
     precision:str='auto', # 'auto' (what the hardware does fast), 'bf16', 'fp16' or 'fp32'
     checkpointing:bool=False, # Less memory for more time: compute a ResNet's stages again in the backward pass
-    compile:bool=False, # `torch.compile`; gains nothing for training on a CPU
+    compile:bool=False, # Use `torch.compile`; does not make training on a CPU faster
     label_smoothing:float=0., # In cross-entropy
     loss_func=None, # In place of cross-entropy
     labels=None, # The table that a method with `rows` starts from, see `LabelTable`
@@ -152,7 +152,7 @@ def maca_learner(
     weights=None, # Start of the backbone, see `build_network`
     stem:str='imagenet', # See `create_backbone`
     last_stride:int=2, # See `create_backbone`
-    **kwargs, # `READING_OPTIONS`, None: the method's; all others to `Learner`
+    **kwargs, # `READING_OPTIONS` (None: those of the method); all others go to `Learner`
 )->Learner:
     "A `Learner` for a method. For AFC alone: `method='baseline', afc_weight=1`; for heads without MI: `mi_weight=0`"
     method = METHODS[method] if isinstance(method, str) else method
@@ -183,10 +183,10 @@ def _set_checkpointing(net):
 
 # %% ../../nbs/30_training.learner.ipynb #ae4bd700
 def _loss_func(dls, given, label_smoothing, cbs):
-    "What terms are added to: what was given, else cross-entropy; nothing where a term stands in its place"
+    "The loss that terms are added to: `given`, else cross-entropy; 0 in training if a term replaces it"
     own = [cb.name_ for cb in cbs if getattr(cb, 'replaces_ce', False)]
     if given is not None and own: raise ValueError(f'loss_func: {own[0]} replaces the loss already: leave out one of '
-        'both')
+        'the two')
     if given is not None: return given
     weight = getattr(dls, 'class_weights', None)
     # a fit moves it to where the loaders are
@@ -205,13 +205,13 @@ def _warn_of_small_map(net, size):
 
 # %% ../../nbs/30_training.learner.ipynb #979dc4c0
 def _answers(interp):
-    "True and decided class of each face, n numbers each"
+    "True and predicted class of each face: two arrays of n numbers"
     _,targs,decoded = interp.learn.get_preds(dl=interp.dl, with_decoded=True, act=interp.act)
     return to_np(hard_targets(targs)),to_np(decoded)
 
 @patch
 def confusion_matrix(self:ClassificationInterpretation):
-    "Counts, K x K, rows the true class; for class numbers as fastai's, for votes by the class with most of them"
+    "Counts, K x K, one row for each true class; with votes, the class with most votes is the true class"
     return skm.confusion_matrix(*_answers(self), labels=range(len(self.vocab)))
 
 @patch
