@@ -13,7 +13,7 @@ def tempered(
     probs:np.ndarray, # n x K probabilities
     temperature, # T; above 1: lower confidence, below 1: higher confidence; None: no change
 )->np.ndarray: # n x K, of the same type
-    "softmax(log(probs)/T). With 1/T in place of T the way back"
+    "softmax(log(probs)/T). With 1/T in place of T, this is undone"
     if temperature in (None, 1): return probs
     q = _scaled(_logs(probs), 1/temperature)
     return q.astype(np.asarray(probs).dtype)
@@ -29,7 +29,7 @@ def _scaled(logs, b):
     return e/e.sum(1, keepdims=True)
 
 # %% ../nbs/21_calibration.ipynb #cf16317b
-COOLEST,HOTTEST = .2,5.       # limits of the temperature: if all faces are named right, the best one would be 0
+COOLEST,HOTTEST = .2,5.       # limits of the temperature: without them it would be 0 if all faces are named right
 
 def fit_temperature(
     probs:np.ndarray, # n x K probabilities
@@ -62,7 +62,7 @@ def cross_fitted(
     targs:np.ndarray, # n class numbers, two at least
     seed:int=0, # Of the halves
 )->np.ndarray: # n x K
-    "Each face's probabilities, with the temperature of the half that it is not in"
+    "The probabilities of each face, with the temperature that was fitted to the other half"
     out,y,first = np.array(probs),np.asarray(targs),calibration_halves(targs, seed)
     for half in (first, ~first): out[~half] = tempered(out[~half], fit_temperature(probs[half], y[half]))
     return out

@@ -26,8 +26,8 @@ def _check_xyc(x, y, centers):
 
 # %% ../nbs/23_losses.ipynb #f0d86ac0
 def center_distances(x, centers, per_dim=False):
-    """Half the squared Euclidean distances (eq 1), B x C and K x C -> B x K. Differences are taken first: the expanded
-    square loses digits"""
+    """Half the squared Euclidean distances (eq 1), B x C and K x C -> B x K. Subtracts before squaring, because the
+    expanded square loses digits"""
     d = (x[:,None]-centers[None]).square().sum(-1)/2
     return d/x.shape[1] if per_dim else d
 
@@ -96,7 +96,7 @@ def weighted_terms(
     theta, # Eq 6
     alpha, # 'learned', 'uncertainty', or a number in 0..1
 ):
-    "Equation 5. For `uncertainty` (Kendall et al. 2018) half of exp(-s) L + s, summed over the two terms, s = `theta`"
+    "Equation 5. For `uncertainty` (Kendall et al. 2018): the sum over both terms L of (exp(-s) L + s)/2, s = `theta`"
     if alpha=='uncertainty': return ((-theta).exp()*torch.stack([euc, cos]) + theta).sum()/2
     if alpha=='learned': return theta.sigmoid()*euc + (1-theta.sigmoid())*cos
     return euc if alpha==1 else alpha*euc + (1-alpha)*cos
@@ -131,7 +131,7 @@ def afc_loss(
         a = theta.sigmoid()[None]
         loss = mean_to_target(a*scale*center_distances(x, centers, per_dim) + (1-a)*cosine_distances(x, centers), y)
     else:
-        euc = scale*center_loss(x, y, centers, per_dim)          # before the other term: gradients add up in this order
+        euc = scale*center_loss(x, y, centers, per_dim)          # first: gradients add up in this order
         cos = cosine_center_loss(x, y, centers) if isinstance(alpha, str) or alpha<1 else None
         loss = weighted_terms(euc, cos, theta, alpha)
     return loss + margin_loss(centers) if inter=='margin' else loss

@@ -146,7 +146,7 @@ for _name,_about,_cells in (
     ('fig7', 'Figure 7: features of ResNet-18 with and without AFC', {
         'baseline': dict(_BASELINE, arch='resnet18'), 'AFC': dict(_BASELINE, arch='resnet18', afc_weight=1.)}),
     ('map_size', 'The gain of the heads, without AFC and MI, for three sizes of the last feature map', _map_sizes()),
-    ('sizes', 'What the method recommended gains from larger images, their cost, and the gain from its batch norm',
+    ('sizes', 'The method `recommended`: its gain from larger images, their cost, and the gain from its batch norm',
         _sizes()),
     ('headline', 'MACA-Net and the baseline only', {'baseline': _BASELINE, 'MACA-Net': _MACA}),
     ('primary', 'The comparisons that are declared before the runs: MACA-Net, its parts and the method recommended', {
@@ -162,10 +162,10 @@ for _name,_about,_cells in (
         'label smoothing and SAM': dict(method='ls_sam'), 'NLA': dict(method='nla')}),
     *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong, for methods that claim to be robust',
         {l: dict(o, noise=s) for l,o in _NOISE.items()}) for s in (.1, .2, .3)),
-    ('candidates', 'Training choices that may belong to the method recommended; needs FERPlus (votes)', _candidates()),
+    ('candidates', 'Training choices for the method `recommended`; needs FERPlus (votes)', _candidates()),
     ('face', 'Training from face recognition weights (scale face): one choice of the recipe at a time; needs '
         'FERPlus, for its votes', _face_choices()),
-    ('cheaper', 'Less computation per run: is the accuracy of 12 epochs kept?', _cheaper()),
+    ('cheaper', 'Ways to compute less in a run: do they keep the accuracy of 12 epochs?', _cheaper()),
     ('readings', 'Every reading of an unclear equation, one at a time, in MACA-Net', _one_at_a_time()),
     ('classifier', 'The classifier, which the paper does not describe: without and with a batch norm on its logits',
         _classifiers()),

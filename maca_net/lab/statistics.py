@@ -147,7 +147,7 @@ def _t_interval(diff, var, df, level):
 
 # %% ../../nbs/63_lab.statistics.ipynb #26600df3
 def holm(
-    ps, # p-values; NaN is a comparison that has not been made yet, which counts, and stays NaN
+    ps, # p-values; NaN: a comparison without runs yet. It counts, and stays NaN
 )->np.ndarray:
     "p-values corrected for their number (Holm 1979)"
     p = np.array(ps, dtype=float)
