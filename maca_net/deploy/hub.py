@@ -40,7 +40,7 @@ def metrics_text(
     rows |= {k: percent(v) for k,v in m['per_class'].items()}
     rule = f' (label rule {m["rule"]})' if m.get('rule') else ''
     table = '\n'.join(f'| {k} | {v} |' for k,v in rows.items())
-    return f'''One run, one seed, float weights, {m['n']:,} validation faces{rule}. The epoch was chosen on the same faces:
+    return f'''One run, one seed, float weights, {m['n']:,} validation faces{rule}. They also chose the epoch:
 
 | score on validation; for an expression, its accuracy | |
 |---|---|
