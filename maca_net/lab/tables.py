@@ -459,8 +459,8 @@ def primary_base(
 # %% ../../nbs/65_lab.tables.ipynb #u3000017
 _QUESTIONS = {
     ('MACA-Net', 'baseline'): 'Does MACA-Net as a whole help?',
-    ('MACA-Net, batch norm', 'baseline, batch norm'): 'Does MACA-Net help if both networks have a batch norm on '
-        'their logits? (The paper does not describe this layer.)',
+    ('MACA-Net, batch norm', 'baseline, batch norm'): 'Does MACA-Net help where both classifiers normalise their '
+        'logits, a layer that the paper does not describe?',
     ('AFC', 'baseline'): 'Does AFC help without heads?',
     ('heads alone', 'baseline'): 'Do four cross-attention heads help without AFC and MI?',
     ('MACA-Net', 'MACA-Net without MI'): 'Does MI add anything to heads and AFC?',
