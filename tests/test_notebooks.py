@@ -175,6 +175,11 @@ def test_kept_outputs_name_no_folder_of_a_machine():
                 if m := FOLDER.search(text): found[f'{f.name}, cell {c["id"]}'] = m[0]
     assert not found, found
 
+def test_notebooks_are_small():
+    "A picture kept as PNG where JPEG was chosen makes a notebook of photograph-like faces three times as large"
+    sizes = {f.name: f.stat().st_size for f in (ROOT/'nbs').glob('*.ipynb')}
+    assert not (large := {k: v for k,v in sizes.items() if v>350_000}), large
+
 IN_COLAB = '''#| hide
 # On Colab, or wherever the package is missing: the package, with the files beside the notebooks
 import importlib.util

@@ -78,7 +78,7 @@ def croissant(
     n:int, # Faces in all
     seed:int=0, # Seed of the faces
 )->dict: # For a file `croissant.json` beside the folders train, valid and test
-    "What a machine needs to know of a folder of generated faces (Croissant 1.0, MLCommons 2024): terms, files, columns"
+    "The description of a folder of generated faces (Croissant 1.0, MLCommons 2024): licence, files, columns"
     path = 'fullpath'
     return {'@context': _CONTEXT, '@type': 'sc:Dataset', 'conformsTo': 'http://mlcommons.org/croissant/1.0',
         'name': 'maca_net_generated_faces', 'description': f'{n} faces drawn by code from facial action units, seed '
