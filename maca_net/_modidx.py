@@ -660,6 +660,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'maca_net.deploy.predict.heat': ('deploy.predict.html#heat', 'maca_net/deploy/predict.py'),
                                          'maca_net.deploy.predict.is_undecided': ( 'deploy.predict.html#is_undecided',
                                                                                    'maca_net/deploy/predict.py'),
+                                         'maca_net.deploy.predict.percent_text': ( 'deploy.predict.html#percent_text',
+                                                                                   'maca_net/deploy/predict.py'),
                                          'maca_net.deploy.predict.place_labels': ( 'deploy.predict.html#place_labels',
                                                                                    'maca_net/deploy/predict.py'),
                                          'maca_net.deploy.predict.spreadsheet_source': ( 'deploy.predict.html#spreadsheet_source',

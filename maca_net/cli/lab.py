@@ -203,12 +203,13 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
     for exp,base in studies:
         with _declared(exp, store, scale, base, seeds, tune):
             if tune: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
-            print(study_text(store, exp, base, seeds), flush=True)
+            shown = pick_cells(exp, cells)
+            print(study_text(store, shown, base, seeds), flush=True)
             if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
             else: table = _run_here(exp, store, base, seeds, cells, **_machine(workers, gpu, retry))
         if table is None: continue                          # the jobs wait for Slurm
         left += int((~table.state.isin(['done', 'failed'])).sum())
-        print(study_text(store, exp, base, seeds), flush=True)
+        print(study_text(store, shown, base, seeds), flush=True)
     if cluster=='slurm': return
     print(f'results in {store.path}; tables and figures: maca_lab report {store.path}')
     logs = f' and in {store.path}/cluster' if cluster else ''

@@ -253,8 +253,8 @@ class _Answer:
         return '\n'.join(f'{head}: {number(i)}{_face_text(f)}' for i,f in enumerate(faces, 1)) or f'{head}: no face'
 
 def _face_text(f):
-    from maca_net.deploy.predict import is_undecided
-    top = [f'{k} {v:.0%}' for k,v in sorted(f.probabilities.items(), key=lambda kv: -kv[1])[:3] if v>=.005]
+    from maca_net.deploy.predict import is_undecided,percent_text
+    top = [f'{k} {percent_text(v)}' for k,v in sorted(f.probabilities.items(), key=lambda kv: -kv[1])[:3] if v>=.005]
     undecided = 'undecided: ' if is_undecided(f.probabilities) else ''
     return undecided + ', '.join(top) + (f' at {[round(v) for v in f.box]}' if f.landmarks else '')
 

@@ -128,7 +128,7 @@ def bars_html(
         top = 'top' if name==max(probs, key=probs.get) else ''
         return f'''<span class="{top}">{html.escape(name)}</span>
 <div><i style="width:{100*p:.1f}%;background:rgb{_rgb(class_color(name, i))}"></i></div>
-<b class="{top}">{100*p:.0f} %</b>'''
+<b class="{top}">{html.escape(percent_text(p))}</b>'''
     return '<div class="maca-bars">' + ''.join(bar(i, *o) for i,o in enumerate(probs.items())) + '</div>'
 
 # %% ../../nbs/79_deploy.app.ipynb #364d3c4c
