@@ -52,7 +52,7 @@ def test_two_runs_come_home_and_merge(data, came):
     assert rows.error.isna().all() and set(rows.data)=={'ferplus'} and rows.key.str.startswith('ferplus-').all()
     for k in rows.key:
         valid,blind,argmax = (store.predictions(k, s) for s in ('valid', 'blind', 'argmax'))
-        assert blind['names'].tolist()==[f'{i}.png' for i in range(6)] and blind['probs'].dtype==np.float16
+        assert blind['names'].tolist()==[f'{i}.png' for i in range(6)] and blind['probs'].dtype==np.float32
         assert np.allclose(blind['probs'].astype(float).sum(1), 1, atol=.01)
         assert np.allclose(argmax['probs'].astype(float), valid['probs'], atol=1e-3)       # one rule as the other here
         assert (argmax['target']==valid['target']).all() and (store.blind_file(k)).stat().st_size<100_000

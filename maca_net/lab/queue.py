@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['QUEUE', 'CONTEXT_MB', 'GPU', 'CPU', 'SAFE_START', 'SAFE_RESUME', 'MEASURED', 'PART_BYTES', 'read_queue', 'Job',
            'queued_jobs', 'Pace', 'finish_times', 'run_flops', 'estimate', 'decide', 'Foreseen', 'measured_slowness',
-           'work_off', 'Gate', 'compact_probs', 'write_compact', 'run_queued', 'Processes', 'start_mps', 'free_mb',
-           'write_parts', 'unpacked', 'queue_text', 'run_queue']
+           'work_off', 'Gate', 'run_queued', 'Processes', 'start_mps', 'free_mb', 'write_parts', 'unpacked',
+           'queue_text', 'run_queue']
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000002
 import json, os, re, signal, statistics, subprocess, sys, tempfile, time, zipfile
@@ -370,26 +370,6 @@ class Gate(Callback):
         tmp.write_text(json.dumps(dict(share=share, mb=mb)))
         os.replace(tmp, self.file)
 
-# %% ../../nbs/69_lab.queue.ipynb #q0000026
-def compact_probs(
-    p:np.ndarray, # Probabilities, n x K
-)->np.ndarray: # In half precision
-    """Probabilities for a small file. Values below 1/64 keep 6 bits after the leading bit. Their logarithm changes by
-    less than .008, and no predicted class changes"""
-    h = np.asarray(p).astype(np.float16)
-    few = ((h.view(np.uint16)+8) & 0xfff0).view(np.float16)
-    return np.asfortranarray(np.where(h<1/64, few, h))
-
-def write_compact(
-    file, # An npz
-    arrays:dict, # Name -> array
-):
-    "Write arrays, those of probabilities by `compact_probs`, as an npz of a quarter to a half the usual size"
-    arrays = {k: compact_probs(a) if k.endswith('probs') else a for k,a in arrays.items()}
-    with atomic_path(file) as tmp, zipfile.ZipFile(tmp, 'w', zipfile.ZIP_BZIP2) as z:
-        for k,a in arrays.items():
-            with z.open(f'{k}.npy', 'w') as f: np.lib.format.write_array(f, np.asanyarray(a), allow_pickle=False)
-
 # %% ../../nbs/69_lab.queue.ipynb #q0000028
 def _score_other_rules(store, key, cfg):
     "Predictions under the label rule argmax too, for a run under another rule that has such labels"
@@ -398,8 +378,8 @@ def _score_other_rules(store, key, cfg):
     def score(flip): return score_run(store.work(key), rule='argmax', path=cfg.path, on_bad=cfg.on_bad,
         device=cfg.device, flip=flip)[1]
     p = score(False)
-    write_compact(store.path/'argmax'/f'{key}.npz', dict({k: p[k] for k in ('names', 'target', 'seen') if k in p},
-        target=p['target'].astype(np.int16), probs=p['probs'], flip_probs=score(True)['probs']))
+    kept = {k: p[k] for k in ('names', 'target', 'seen', 'probs') if k in p}
+    write_predictions(store.path/'argmax'/f'{key}.npz', dict(kept, flip_probs=score(True)['probs']))
 
 def run_queued(
     file, # JSON of `Processes`: config, store, end, graphs
@@ -413,7 +393,6 @@ def run_queued(
     run_one(store.path, job['config'], figures=False,
         cbs=[Gate(file.with_suffix('.at'), file.with_suffix('.wait'), job['end'])])
     if not store.has(key) or store.row(key).get('error'): return
-    if (blind := store.blind_file(key)).is_file(): write_compact(blind, read_arrays(blind))
     _score_other_rules(store, key, cfg)
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000029

@@ -60,7 +60,7 @@ def right_answers(
     epoch:str='best', # Predictions of the 'best' or of the 'last' epoch
 )->pd.DataFrame: # target, seen in train, hit; the index is name and nth
     "Whether a run is right, image by image"
-    hit = p[dict(best='probs', last='last_probs')[epoch]].argmax(1)==p['target']
+    hit = (p['last_answers'] if epoch=='last' else p['probs'].argmax(1))==p['target']
     seen = p['seen'] if 'seen' in p else np.zeros(len(hit), bool)
     return pd.DataFrame(dict(target=p['target'], seen=seen, hit=hit), index=_images(tuple(p['names'].tolist())))
 
