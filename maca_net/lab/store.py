@@ -125,13 +125,13 @@ def read_predictions(
     if not np.isfinite(p['probs']).all(): raise damaged('probs holds NaN')
     return {k: a.astype(np.int64) if k in _NUMBERS else a for k,a in _last_answers(p).items()}
 
-# %% ../../nbs/61_lab.store.ipynb #e1000023
+# %% ../../nbs/61_lab.store.ipynb #kept0002
 def compact_logs(
     p:np.ndarray, # Probabilities, n x K
 )->np.ndarray: # Their logarithms in half precision
     """Probabilities for a small file. A probability from 1/64 changes by less than .0005. The logarithm of a smaller one
-    changes by less than .02, and is at least that of 1e-12. The predicted class stays: among numbers that became equal it
-    gets the next larger one"""
+    changes by less than 1/400 of itself, and is at least that of 1e-12. The predicted class stays: among numbers that
+    became equal it gets the next larger one"""
     p = np.asarray(p)
     few,logs = p.astype(np.float16).astype(np.float32),np.log(np.clip(p, 1e-12, None)).astype(np.float16)
     rough = ((logs.view(np.uint16)+2) & 0xfffc).view(np.float16)                       # two bits less
@@ -146,7 +146,7 @@ def _small(k, a):
     if k in _NUMBERS: a = a.astype(np.min_scalar_type(a.max(initial=0)))
     return k,a.astype(np.float16) if k=='tsne' else a
 
-# %% ../../nbs/61_lab.store.ipynb #e1000024
+# %% ../../nbs/61_lab.store.ipynb #kept0003
 def write_predictions(
     f:Path, # KEY.npz in a folder of a store
     p:dict, # names, probs, and what else there is, see `Store.predictions`
