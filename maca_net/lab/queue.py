@@ -31,14 +31,23 @@ from .runner import *
 from .pack import *
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000006
+_PAIR = ['baseline', 'MACA-Net']
 QUEUE = (
     dict(experiment='headline', scale='paper', seeds=[0]),                          # the paper's own scale
-    dict(experiment='face', scale='face', seeds=[0]),                               # the recipe from face weights
     dict(experiment='primary', scale='face', seeds=[0, 1, 2, 3, 4], tune=True),     # the declared comparisons
+    dict(experiment='face', scale='face', seeds=[0]),                               # the recipe from face weights
     dict(experiment='table2', scale='face', seeds=[0], tune=True),                  # the systems of Table 2
     dict(experiment='controls', scale='face', seeds=[0], tune=True),
-    dict(experiment='noise20', scale='face', seeds=[0]),                            # the same, with wrong labels
+    dict(experiment='noise20', scale='face', seeds=[0], tune=True),                 # the same, with wrong labels
+    # does longer training change the answer at the small scale?
+    dict(experiment='primary', scale='cpu', seeds=[0, 1, 2], options=dict(epochs=30),
+        cells=[*_PAIR, *(f'{l}, batch norm' for l in _PAIR), 'recommended']),
+    dict(experiment='primary', scale='cpu', seeds=[0], options=dict(epochs=60), cells=[*_PAIR, 'recommended']),
     dict(experiment='table1', scale='paper', seeds=[0]),
+    # Figures 5 and 6, their ends and the middle
+    dict(experiment='fig5', scale='face', seeds=[0, 1], cells=['u = 0', 'u = 0.1', 'u = 1', 'u = 5']),
+    dict(experiment='fig6', scale='face', seeds=[0, 1], cells=['1 head', '2 heads', '4 heads', '8 heads']),
+    dict(experiment='own_recipes', scale='face', seeds=[0]),
     dict(experiment='headline', scale='paper', seeds=[1, 2]))
 
 _WORDS = schema.text(200)
@@ -559,7 +568,7 @@ def _unzip(file, to):
             if len(infos)>100_000 or sum(i.file_size for i in infos)>MAX_ARRAYS: raise ValueError('too much in it')
             if bad := z.testzip(): raise ValueError(f'{bad} has changed')
             z.extractall(to)
-    except (ValueError, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as e:
+    except ZIP_ERRORS as e:
         raise ValueError(f'{file} is damaged ({first_line(e)}): bring it again') from None
 
 @contextmanager
@@ -639,7 +648,7 @@ def run_queue(
     say=print, # Called with lines
 )->list: # Of `Job`
     "Run the most valuable runs that finish in time. Raises `ValueError` or `OSError` for what is no pack"
-    if not minutes>0: raise ValueError(f'minutes is above 0, not {minutes}')
+    if not 0<minutes<=1e6: raise ValueError(f'minutes is above 0, at most a million, not {minutes}')
     if at_once is not None and at_once<1: raise ValueError(f'at_once is at least 1, not {at_once}')
     if device: pick_device(device)
     held_by(pack)

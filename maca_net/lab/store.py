@@ -7,7 +7,7 @@ __all__ = ['MAX_JSON', 'MAX_ARRAYS', 'read_row', 'read_arrays', 'read_prediction
            'utc_now', 'Store', 'upgrade_study', 'read_study']
 
 # %% ../../nbs/61_lab.store.ipynb #1bd154cc
-import math, re, shutil, zipfile, zlib
+import math, re, shutil, zipfile
 from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -82,8 +82,7 @@ def read_arrays(
             if size>MAX_ARRAYS: raise ValueError(f'{size:,} bytes, more than the limit of {MAX_ARRAYS:,}')
             for info in z.infolist(): _header(z, info)
         with np.load(f, allow_pickle=False) as z: return {k: z[k] for k in z.files}
-    except (ValueError, OSError, EOFError, KeyError, SyntaxError, RuntimeError, NotImplementedError,
-            zipfile.BadZipFile, zlib.error) as e:
+    except ZIP_ERRORS as e:
         raise ValueError(f'{f} is damaged ({first_line(e)}): remove it') from None
 
 # %% ../../nbs/61_lab.store.ipynb #e1000009

@@ -8,7 +8,6 @@ __all__ = ['FLIP_SCORES', 'WEIGHTS', 'predict_probs', 'identity', 'score_split',
            'score_run', 'evaluate_run']
 
 # %% ../../nbs/52_runs.evaluate.ipynb #e3498faa
-import zipfile
 from dataclasses import replace
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -201,7 +200,7 @@ def read_valid_predictions(
             if a in p: check_probs(p[a], p['target'], k)
         if p['target'].dtype.kind not in 'iu' or not 0<=p['target'].min()<=p['target'].max()<k:
             raise ValueError(f'target is not in 0..{k-1}')
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as e:
+    except ZIP_ERRORS as e:
         raise ValueError(f'{file} is damaged ({first_line(e)})') from None
     return p
 
