@@ -83,8 +83,8 @@ _loaded = set()
 def _entry_points()->tuple: return tuple(o.value for o in importlib.metadata.entry_points(group='maca_net'))
 
 def _plugin_advice(module, e):
-    return (f'plugin {module} cannot be imported ({e}): MACA_PLUGINS names modules, without .py, and their folder has '
-        'to be on PYTHONPATH')
+    return (f'plugin {module} cannot be imported ({e}): MACA_PLUGINS names modules, without .py, of the current folder '
+        'or of one on PYTHONPATH')
 
 def plugins_text()->str:
     "A sentence on where further names come from: MACA_PLUGINS"
@@ -94,6 +94,8 @@ def load_plugins():
     """Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS
     names. Raises `ImportError` for one that cannot be imported"""
     named = [o.strip() for o in os.environ.get('MACA_PLUGINS', '').split(',') if o.strip()]
+    # behind all others, so that nothing is hidden; a command, unlike `python`, does not look there
+    if named and (here := os.getcwd()) not in sys.path: sys.path.append(here)
     for module in [*_entry_points(), *named]:
         if module in _loaded: continue
         _loaded.add(module)
