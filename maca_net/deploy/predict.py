@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOW', 'Face', 'is_undecided', 'percent_text', 'certainty_words', 'Prediction', 'table_columns', 'Predictions',
-           'spreadsheet_text', 'spreadsheet_source', 'Predictor', 'stated_accuracy', 'warning_text', 'file_info',
+           'spreadsheet_text', 'spreadsheet_source', 'file_info', 'Predictor', 'stated_accuracy', 'warning_text',
            'heat', 'place_labels', 'draw_faces']
 
 # %% ../../nbs/76_deploy.predict.ipynb #3ca27aff
@@ -253,6 +253,16 @@ def _weights_file(run, epoch):
     from maca_net.runs.evaluate import WEIGHTS
     return run/WEIGHTS[epoch]
 
+# %% ../../nbs/76_deploy.predict.ipynb #6118e399
+def file_info(
+    meta, # `metadata` of an exported file. Whoever made it wrote what he liked where nothing is checked
+)->dict: # As of a run's config.json
+    "What an exported file says of its run"
+    def word(k): return str(meta.get(k, 'unknown'))[:80]
+    config = {k: word(k) for k in ('arch', 'method', 'epochs', 'seed')}
+    data = dict(synthetic=meta.get('synthetic') is True)
+    return dict(config=dict(config, data=word('trained_on'), size=meta['size'][0]), data=data, code=word('code'))
+
 # %% ../../nbs/76_deploy.predict.ipynb #377a551e
 class Predictor:
     "Finds the faces in pictures and names their expressions, by a trained run. Raises `OSError` or `ValueError`"
@@ -434,17 +444,7 @@ def warning_text(
     if not calibrated: why.append('its probabilities are not calibrated')
     return f'Do not rely on the answers of this model: {"; ".join(why)}.' if why else ''
 
-# %% ../../nbs/76_deploy.predict.ipynb #6118e399
-def file_info(
-    meta, # `metadata` of an exported file. Whoever made it wrote what he liked where nothing is checked
-)->dict: # As of a run's config.json
-    "What an exported file says of its run"
-    def word(k): return str(meta.get(k, 'unknown'))[:80]
-    config = {k: word(k) for k in ('arch', 'method', 'epochs', 'seed')}
-    data = dict(synthetic=meta.get('synthetic') is True)
-    return dict(config=dict(config, data=word('trained_on'), size=meta['size'][0]), data=data, code=word('code'))
-
-# %% ../../nbs/76_deploy.predict.ipynb #423eea43
+# %% ../../nbs/76_deploy.predict.ipynb #b2aed1fc
 @patch(as_prop=True)
 def metrics(self:Predictor)->dict|None:
     "Scores of a run, an ensemble or the model of the package; None for others. Raises `ValueError` for damaged ones"
