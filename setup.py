@@ -1,4 +1,5 @@
 "Hands the metadata of settings.ini to setuptools."
+import re
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import find_packages, setup
@@ -13,12 +14,14 @@ dev = extras.pop('dev')
 reports = sorted(f'nbs/{f.name}' for f in Path(__file__).with_name('nbs').glob('paper.*.ipynb'))    # of maca_lab report
 
 readme = Path(__file__).with_name('README.md').read_text(encoding='utf-8')
+def absolute(link):
+    "The beginning of a link or picture, for a package index, which has no files beside the README"
+    return f"{link[1]}{link[2]}({cfg['git_url']}/{'raw' if link[1] else 'blob'}/main/"
 
 setup(
     version=cfg['version'],
     description=cfg['description'],
-    # a package index has no folder nbs
-    long_description=readme.replace('](nbs/', f"]({cfg['git_url']}/raw/main/nbs/"),
+    long_description=re.sub(r'(!?)(\[[^]\n]*\])\((?!\w+:|#)', absolute, readme),
     long_description_content_type='text/markdown',
     license=cfg['license'],
     author=cfg['author'],

@@ -158,6 +158,10 @@ def test_a_picture_is_answered(served, page, w, h):
     for c in cards:
         bars = [float(o.text.split()[0]) for o in c.find_elements('css selector', '.maca-bars b')]
         assert len(bars)==8 and abs(sum(bars)-100)<5
+        bar = c.find_element('css selector', '.maca-bars b')
+        high = bar.size['height']
+        b.execute_script('arguments[0].textContent = ">99 %"', bar)
+        assert bar.size['height']==high                                        # in one line
         assert c.find_element('css selector', 'h2').text.lower() in (c.get_attribute('data-label'), 'undecided')
         imgs = c.find_elements('css selector', 'img')
         assert len(imgs)==1+4+2                        # the face, four heads, Grad-CAM

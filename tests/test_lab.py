@@ -38,7 +38,7 @@ def fill(store, name, seeds, leave_out=(), n=400, acc=.8, blind=(), **scale):
 
 def test_report(tmp_path):
     pytest.importorskip('nbconvert')
-    fill(tmp_path/'s', 'table1', 2, leave_out=('MHCA',), blind=('baseline',))
+    fill(tmp_path/'s', 'table1', 2, leave_out=('heads with MI',), blind=('baseline',))
     r = lab('report', tmp_path/'s')
     assert r.returncode==0, r.stderr
     html = {Path(f).name: Path(f).read_text() for f in r.stdout.split()}
@@ -56,7 +56,7 @@ def test_report(tmp_path):
         tables = [o.read_text() for o in (tmp_path/'s'/'report').glob(f'paper.table1.*.{f}')]
         assert len(tables)>3 and any(written in t for t in tables)
     assert '2 of 2' in table1
-    assert '<th>MHCA</th>\n      <td>0 of 2' not in table1 and '1 of 6 cells has no run yet' in table1
+    assert '<th>heads with MI</th>\n      <td>0 of 2' not in table1 and '1 of 6 cells has no run yet' in table1
     assert 'resnet18, 64 px, 12 epochs' in table1
     assert '84.51' in table1
     for part in ('<th>test (blind) %</th>', '<td>sealed</td>', '<td>-</td>'): assert part in table1

@@ -203,6 +203,8 @@ def test_release_answers_in_a_bare_environment(tmp_path):
     modules = {str(f.relative_to(ROOT)) for f in (ROOT/'maca_net').rglob('*.py')}
     assert len(data)>6 and not (missing := (data | modules)-set(names)), missing      # what a wheel answers with
     assert not (missing := (data | modules | {'settings.ini', 'README.md', 'LICENSE'})-sources), missing
+    described = zipfile.ZipFile(whl).read(next(n for n in names if n.endswith('/METADATA'))).decode()
+    assert not (relative := [l for l in links_of(described) if '://' not in l]), relative          # of an index's page
     reports = {f.name for f in (ROOT/'nbs').glob('paper.*.ipynb')}                    # what maca_lab report executes
     assert len(reports)>6 and reports=={n.rpartition('/')[2] for n in names if 'share/maca_net/' in n}
 
@@ -224,6 +226,12 @@ def test_release_answers_in_a_bare_environment(tmp_path):
     assert version==cfg['DEFAULT']['version'] and bare_run(bare/'bin'/'maca_predict', '--version').split()[-1]==version
     assert 'photo.png: happiness' in bare_run(bare/'bin'/'maca_predict', 'photo.png')
     assert not list(bare.glob('lib/*/site-packages/torch'))
+
+def links_of(text): return re.findall(r'\[[^]\n]*\]\(([^)\s]+)', text)
+
+def test_links_of_the_readme_lead_to_files():
+    links = [l for l in links_of((ROOT/'README.md').read_text(encoding='utf-8')) if '://' not in l]
+    assert len(links)>15 and not (gone := [l for l in links if not (ROOT/l).is_file()]), gone
 
 def test_version_and_lock_file():
     "One version and one date everywhere; the lock file has every library of settings.ini, within its bounds"

@@ -331,13 +331,21 @@ def _left_to_do(names, table, drawn, file):
     if done: print(f'{file}: {len(done)} of {len(names)} pictures are done already', file=sys.stderr)
     return {k: v for k,v in names.items() if k not in done}
 
+# %% ../../nbs/85_cli.predict.ipynb #12e309b9
+def _open_model(args):
+    "The `Predictor` that the options name. Why nobody should rely on its answers stands on stderr"
+    from maca_net.deploy.predict import Predictor
+    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
+    if warning := predictor.warning: print(warning, file=sys.stderr)
+    return predictor
+
 # %% ../../nbs/85_cli.predict.ipynb #76c62bd8
 def _show_camera(args):
     "A window with the faces before a camera, until it is closed"
-    from maca_net.deploy.predict import Predictor, draw_faces
+    from maca_net.deploy.predict import draw_faces
     from maca_net.deploy.video import open_window, predict_live
     with contextlib.closing(open_window(f'maca_predict: camera {args.camera} (q ends)')) as window:
-        predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
+        predictor = _open_model(args)
         answers = predict_live(predictor, args.camera, .7 if args.momentum is None else args.momentum)
         with contextlib.closing(answers):
             for _,im,pred in answers:
@@ -345,13 +353,12 @@ def _show_camera(args):
 
 # %% ../../nbs/85_cli.predict.ipynb #01f9a3cb
 def _predict(args, bad):
-    from maca_net.deploy.predict import Predictor
     stop_on_term()
     if args.camera is not None: return _show_camera(args)
     video,names,drawn = args.video is not None,{},None
     if not video: names = list_images(args.images, args.overlay)
     if args.overlay: drawn = overlay_video(args.video, args.overlay) if video else overlay_files(names, args.overlay)
-    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
+    predictor = _open_model(args)
     table = _FaceCSV(args.csv, predictor.labels, _answered_by(predictor, args), video) if args.csv else None
     if table: names = _left_to_do(names, table, drawn, args.csv)
     if video: answers = _progress(_answers_of_video(predictor, args, drawn, bad), 0, 'frame')

@@ -279,7 +279,7 @@ def load_pixels(
 # %% ../../nbs/06_data.faces.ipynb #f83081a9
 def _check_counts(faces):
     "Say where the number of images differs from the published one"
-    for _,r in audit(faces).query("kind=='total' and published.notna()").iterrows():
+    for _,r in _audited(faces).query("kind=='total' and published.notna()").iterrows():
         if r.found and r.found!=r.published:
             faces.note(CountDiffers, r.split, int(r.found),
                 f'{faces.name} ({faces.rule}): {r.found} {r.split} images, published {int(r.published)}')
@@ -288,8 +288,13 @@ def _check_counts(faces):
 # %% ../../nbs/06_data.faces.ipynb #c991241b
 def audit(
     faces:Faces, # What a reader returned
-)->pd.DataFrame: # split, kind ('total', 'class', or a warning's name), item, found, published
+)->pd.DataFrame: # split, kind ('total', 'class', or a warning's name), item, found, published where a number is known
     "One table: the number of images of each split and class, the published number, and all warnings"
+    t = _audited(faces)
+    return t if t.published.notna().any() else t.drop(columns='published')
+
+def _audited(faces):
+    "`audit`, also with an empty column of published numbers"
     pub = PUBLISHED[(PUBLISHED.dataset==faces.name) & (PUBLISHED.rule.fillna('')==(faces.rule or ''))]
     look = {(r.split, r.item): r.images for r in pub.itertuples()}
     rows = []
@@ -359,7 +364,7 @@ def counts_table(
     t = faces.df.groupby(['label', 'split']).size().unstack(fill_value=0).reindex(index=faces.vocab,
         columns=faces.splits, fill_value=0)
     t.loc['all'] = t.sum()
-    pub = {r.split: r.published for r in audit(faces).query("kind=='total'").itertuples()}
+    pub = {r.split: r.published for r in _audited(faces).query("kind=='total'").itertuples()}
     t.loc['published'] = [pub.get(s) if pd.notna(pub.get(s, pd.NA)) else '-' for s in t.columns]
     return t
 

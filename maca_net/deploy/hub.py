@@ -253,6 +253,7 @@ def ship_model(
         shutil.copyfile(file, made/name)
         n = write_blind_table(predictor, blind, made/BLIND_TABLE)
         (made/CARD).write_text(shipped_card(info, metrics, made/name, predictor.net.meta, n), encoding='utf-8')
+        write_json(made/SCORES, metrics)
         write_sums(made, most)
         _replace_files(folder, made)
     return default_model(folder)

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'TUNING_SEED', 'Experiment', 'get_experiment',
            'scale_config', 'kept_recipe', 'scale_text', 'identity_options', 'canonical', 'stats_word', 'run_key',
-           'short_hash', 'cell_config', 'seed_list', 'plan', 'pick_cells', 'rate_cells', 'larger_rates', 'best_rates',
-           'with_rates']
+           'short_hash', 'cell_config', 'seed_list', 'plan', 'cell_name', 'pick_cells', 'rate_cells', 'larger_rates',
+           'best_rates', 'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json
@@ -50,7 +50,7 @@ OWN_RECIPE = dict.fromkeys(PAPER_RECIPE)
 
 def _one_at_a_time():
     "Cells: every reading that can be chosen, one at a time, in the method `maca`"
-    cells = {'maca': _MACA}
+    cells = {'MACA-Net': _MACA}
     for k,choices in CHOICES.items():
         for v in choices:
             if v!=getattr(Readings, k): cells[f'{k}={v}'] = dict(_MACA, readings=f'{k}={v}')
@@ -73,8 +73,8 @@ def _candidates():
     joined = dict(_MACA, readings='fusion=mean,classifier=batch_norm')
     def more(reading): return dict(joined, readings=f'{joined["readings"]},{reading}')
     on_baseline = {f'baseline, {l}': dict(_BASELINE, **o) for l,o in _CHOICES.items()}
-    return {'baseline': _BASELINE, 'maca': _MACA, **on_baseline,
-        'maca, lr .01': dict(_MACA, lr=.01), 'maca, lr .05, votes, EMA': dict(_MACA, **_RECIPE),
+    return {'baseline': _BASELINE, 'MACA-Net': _MACA, **on_baseline,
+        'MACA-Net, lr .01': dict(_MACA, lr=.01), 'MACA-Net, lr .05, votes, EMA': dict(_MACA, **_RECIPE),
         'mean of heads': dict(joined, afc_weight=0., mi_weight=0.),
         'mean of heads, lr .05, votes, EMA': dict(joined, afc_weight=0., mi_weight=0., **_RECIPE),
         'mean of decorrelated heads, lr .05, votes, EMA': dict(more('mi=decorrelation'), afc_weight=0., **_RECIPE),
@@ -95,12 +95,12 @@ def _map_sizes():
     "Cells: three sizes of the last map, without and with heads"
     shapes = {'usual': dict(stem='imagenet', last_stride=2), 'last stride 1': dict(stem='imagenet', last_stride=1),
         'no pooling, last stride 1': dict(stem='no_pool', last_stride=1)}
-    networks = {'baseline': _BASELINE, 'MHCA without MI': _HEADS}
+    networks = {'baseline': _BASELINE, 'heads alone': _HEADS}
     return {f'{l}, {shape}': dict(p, **o) for shape,o in shapes.items() for l,p in networks.items()}
 
 def _classifiers():
     "Cells: three networks, each with both classifiers"
-    networks = {'baseline': _BASELINE, 'MHCA without MI': _HEADS, 'AFC + MHCA': _MACA}
+    networks = {'baseline': _BASELINE, 'heads alone': _HEADS, 'MACA-Net': _MACA}
     classifiers = {'': {}, ', batch norm': _BATCH_NORM}
     return {f'{l}{end}': dict(p, **o) for end,o in classifiers.items() for l,p in networks.items()}
 
@@ -108,7 +108,7 @@ _TUNED = dict(_BASELINE, **_BATCH_NORM, target='votes', ema=.999)
 
 def _on_face(text, lr):
     "Cells: the parts of MACA-Net on top of the same recipe, at the rate that its baseline was given"
-    parts = {'heads': _HEADS, 'AFC': dict(_BASELINE, afc_weight=1.), 'MACA-Net': _MACA}
+    parts = {'heads alone': _HEADS, 'AFC': dict(_BASELINE, afc_weight=1.), 'MACA-Net': _MACA}
     return {f'{l}, lr {text}': dict(_TUNED, **p, lr=lr) for l,p in parts.items()}
 
 def _face_choices():
@@ -148,9 +148,10 @@ def _weights(symbol, key, values, **kw): return {f'{symbol} = {v:g}': {key: v, *
 
 # %% ../../nbs/60_lab.experiments.ipynb #f33997f9
 for _name,_about,_cells in (
-    ('table1', 'Table 1: AFC x MHCA x MI, the five rows of the paper and the one it leaves out (MI needs heads)', {
-        'baseline': _BASELINE, 'AFC': dict(_BASELINE, afc_weight=1.), 'MHCA without MI': _HEADS,
-        'MHCA': dict(_MACA, afc_weight=0.), 'AFC + MHCA without MI': dict(_MACA, mi_weight=0.), 'AFC + MHCA': _MACA}),
+    ('table1', 'Table 1: AFC x heads x MI, the five rows of the paper and the one it leaves out (MI needs heads)', {
+        'baseline': _BASELINE, 'AFC': dict(_BASELINE, afc_weight=1.), 'heads alone': _HEADS,
+        'heads with MI': dict(_MACA, afc_weight=0.), 'MACA-Net without MI': dict(_MACA, mi_weight=0.),
+        'MACA-Net': _MACA}),
     ('fig4', 'Figure 4: the weight a of AFC, without heads',
         _weights('a', 'afc_weight', (0., .01, .1, .5, 1., 2., 5.), **_BASELINE)),
     ('fig5', 'Figure 5: the weight u of MI, with a = 1',
@@ -336,6 +337,20 @@ def plan(
     base = base or RunConfig()
     return [(label, cell_config(base, opts, s)) for s in seed_list(seeds) for label,opts in experiment.cells.items()]
 
+# %% ../../nbs/60_lab.experiments.ipynb #95bbc629
+_OLD_NAMES = {'maca': 'MACA-Net', 'AFC + MHCA': 'MACA-Net', 'AFC + MHCA without MI': 'MACA-Net without MI',
+    'MHCA without MI': 'heads alone', 'MHCA': 'heads with MI', 'heads': 'heads alone'}
+_RENAMED_IN = 'table1', 'map_size', 'classifier', 'readings', 'candidates', 'face'
+
+def cell_name(
+    experiment:str, # Name of an experiment
+    label:str, # Of a cell, such as 'MHCA without MI, usual'
+)->str: # 'heads alone, usual'
+    "Today's name of a cell of this package"
+    if experiment not in _RENAMED_IN: return label
+    network,sep,rest = label.partition(', ')
+    return _OLD_NAMES.get(network, network) + sep + rest
+
 # %% ../../nbs/60_lab.experiments.ipynb #e1000002
 def pick_cells(
     experiment:Experiment, # Of any cells
@@ -343,6 +358,7 @@ def pick_cells(
 )->Experiment:
     "An experiment with some of its cells. Raises `ValueError` for a label that it does not have"
     if labels is None: return experiment
+    labels = [l if l in experiment.cells else cell_name(experiment.name, l) for l in labels]
     for l in labels:
         if l in experiment.cells: continue
         names = '; '.join(experiment.cells)

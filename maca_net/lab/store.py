@@ -234,10 +234,14 @@ def _same_study(a, b): return all(a[k]==b[k] for k in ('name', 'cells', 'base', 
 def upgrade_study(
     d:dict, # Content of a study's file, of any version
 )->dict:
-    "The same in today's words"
-    def label(l): return re.sub('^plain\\b', 'baseline', re.sub('^paper\\b', 'maca', l)) if 'preset' in d['base'] else l
+    "The same in today's words; of an experiment that is known here, what it shows is told as today"
+    name = d.get('name')
+    def label(l):
+        if 'preset' in d['base']: l = re.sub('^plain\\b', 'baseline', re.sub('^paper\\b', 'maca', l))
+        return cell_name(name, l)
     cells = {label(l): upgrade_options(o) for l,o in d['cells'].items()}
-    return dict(d, cells=cells, base=_one_spelling_of_stats(upgrade_options(d['base']), cells))
+    about = dict(about=EXPERIMENTS[name].about) if name in EXPERIMENTS.names() else {}
+    return dict(d, **about, cells=cells, base=_one_spelling_of_stats(upgrade_options(d['base']), cells))
 
 def _one_spelling_of_stats(base, cells):
     "Options of a study from a version in which `stats` was `imagenet` by default, translated into the options of today"
