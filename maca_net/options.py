@@ -8,7 +8,7 @@ __all__ = ['METHODS', 'DATASETS', 'BACKBONES', 'FERPLUS_RULES', 'TARGETS', 'BALA
            'Registry', 'plugins_text', 'load_plugins', 'check_choice']
 
 # %% ../nbs/01_options.ipynb #fab7b12e
-import ast, importlib, importlib.metadata, importlib.util, os, pkgutil
+import ast, importlib, importlib.metadata, importlib.util, os, pkgutil, sys
 from functools import lru_cache
 from pathlib import Path
 from .core import *
