@@ -85,7 +85,7 @@ def plot_forest(
     ax.axvline(0, ls='--', lw=1, color='gray')
     ax.set(yticks=np.arange(len(index)), yticklabels=[drawn_name(textwrap.fill(l, 26)) for l in index],
         ylim=(len(index)-.4, -.6))
-    ax.set_xlabel('difference of accuracy, points; bar: 95 % interval')
+    ax.set_xlabel('difference of accuracy, points\n(bar: 95 % interval)')
     ax.figure.legend(fontsize=8, loc='outside lower center', frameon=False)
     return ax
 
