@@ -3,7 +3,7 @@
 Pages in Markdown are written to `build/docs` first: one from each notebook, one from each page of prose, one for each
 data set. MkDocs makes the site from them. Nothing is executed; of the package, the light modules are imported, for the
 registry of the data sets and the readings."""
-import os, re, shutil, subprocess, sys
+import os, re, shutil, subprocess, sys, textwrap
 from configparser import ConfigParser
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,8 @@ import yaml
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
-from notebook_pages import Later, as_page, definitions, directives, read_notebook, source_of, without_directives
+from notebook_pages import (Later, as_page, definitions, directives, plain, patched_class, read_notebook, source_of,
+    without_directives)
 
 # Source -> name of the page, label in the navigation, tab
 PROSE = {
@@ -26,6 +27,7 @@ PROSE = {
     'data/ferplus.md': ('data.ferplus', 'FERPlus', 'Data and model'),
     'data/rafdb.md': ('data.rafdb', 'RAF-DB', 'Data and model'),
     'data/folder.md': ('data.folder', 'Your own images', 'Data and model'),
+    'data/pack.md': ('data.pack', 'A data set in one file', 'Data and model'),
     'CONTRIBUTING.md': ('contributing', 'Contributing', 'Development'),
     'CHANGELOG.md': ('changelog', 'Changes', 'Development')}
 FIRST = 'findings', 'paper.summary'                     # of the reports
@@ -45,21 +47,27 @@ def git_url(path): return f'{settings()["git_url"]}/blob/main/{path}'
 LINKED = (r'(?P<label>!?\[[^\]\n]*\])\((?P<target>[^)\s]+)(?P<rest>[^)]*)\)', r'(?P<tag><img[^>]*src=")(?P<src>[^"]+)"',
     r'\b[Nn]otebook (?P<number>\d\d[a-z]?)\b', r'(?<!`)`(?P<code>[^`\n]+)`(?!`)')
 
+# Functions whose names are also words of the text; with their module (`schema.flag`) they become links
+WORDS = 'flag', 'number', 'serve', 'status', 'summary', 'whole'
+
 class Links:
     "Turns names of definitions, modules, notebooks and files into links"
     def __init__(self, notebooks, pictures):
         self.pictures,self.pages,self.names,self.numbers = pictures,{},{},{}
         for n in notebooks:
-            for known in (n.name, n.file.stem, f'nbs/{n.file.name}', n.file.name): self.pages[known] = f'{n.name}.md'
-            if n.module: self.numbers[n.number] = f'{n.name}.md'
-            for name in defined(n): self.names[name] = f'{n.name}.md#{name}'
+            for known in (n.name, n.file.stem, n.file.name):
+                self.pages |= {known: f'{n.name}.md', f'nbs/{known}': f'{n.name}.md'}
+            if n.module: self.numbers[n.number] = self.pages[f'nbs/{n.number}'] = f'{n.name}.md'
+            for d in definitions_of(n): self.names |= dict.fromkeys(full_names(d, n.name), f'{n.name}.md#{d.name}')
         self.pages |= {source: f'{page}.md' for source,(page,*_) in PROSE.items()}
         self.pages['README.md'] = 'index.md'
 
     def of_code(self, code):
         "The page, with its anchor, that a piece of code in the text names; None where it names nothing known"
-        name = re.sub(r'\(.*\)$', '', code).removeprefix('maca_net.')
-        return self.pages.get(name) or self.names.get(name) or self.names.get(name.rpartition('.')[2]*('.' in name))
+        name = re.sub(r'\(.*\)$|^maca_net\.', '', code)
+        name = re.sub(r'^learn\.', 'Learner.', name)
+        owner = name.rpartition('.')[0]                  # of a method that its class defines
+        return self.pages.get(name) or self.names.get(name) or self.names.get(owner*owner[:1].isupper())
 
     def of_target(self, target, source):
         "What a link of the file `source` leads to on the site"
@@ -98,9 +106,15 @@ def exported(notebook):
     sources = [source_of(c) for c in notebook.cells if c['cell_type']=='code']
     return [without_directives(s) for s in sources if directives(s) & {'export', 'exports'}]
 
-def defined(notebook):
-    "The names that have an entry on a notebook's page"
-    return [n.name for s in exported(notebook) for n in definitions(s)]
+def definitions_of(notebook):
+    "The definitions that have an entry on a notebook's page"
+    return [d for s in exported(notebook) for d in definitions(s)]
+
+def full_names(definition, module):
+    "The names by which the text may call a definition; a method that is patched into a class goes with its class"
+    owner = patched_class(definition)
+    if owner: return [f'{owner}.{definition.name}']
+    return [f'{module}.{definition.name}', *[definition.name]*(definition.name not in WORDS)]
 
 # Pages
 
@@ -113,9 +127,17 @@ def notebook_page(n, links, later):
     "The page of a notebook: title, subtitle, where it stands, then its cells"
     fold = 'tests' if n.module else 'all' if is_report(n) else 'none'
     text = as_page(n, fold, later, lambda text,n: links(text, n.file, f'{n.name}.md'))
-    if n.name=='index': return f'---\nhide: [navigation]\n---\n\n{text}'
+    if n.name=='index': return text
     title = r'\A(.*?^# .*?\n(?:\n?>.*?\n)?)'
     return re.sub(title, lambda m: f'{m[1]}\n{module_note(n)}\n\n', text, count=1, flags=re.M|re.S)
+
+def with_head(text, page):
+    "The Markdown of a page with its head: a description for search engines, from the title and the text below it"
+    title,_,below = text[re.search('^# ', text, re.M).end():].partition('\n')
+    first = next((p for p in re.split(r'\n\s*\n', below.strip()) if re.match(r'(> )?[`*\[]*\w', p)), '')
+    about = textwrap.shorten(plain(f'{title}: {first.removeprefix("> ")}'.rstrip(': ')), 200, placeholder=' ...')
+    head = dict(description=about, **{'hide': ['navigation']} if page=='index' else {})
+    return f'---\n{yaml.safe_dump(head)}---\n\n{text}'
 
 def is_tutorial(n): return n.file.stem.startswith('tutorial.')
 def is_report(n): return n.file.stem.startswith('paper.') or n.file.stem in ('findings', 'speed')
@@ -221,8 +243,8 @@ def write_pages(folder):
     shutil.copytree(DOCS/'assets', pages/'assets', ignore=shutil.ignore_patterns('*.md'))
     notebooks = [read_notebook(f) for f in sorted((ROOT/'nbs').glob('*.ipynb'))]
     links,later = Links(notebooks, pictures),Later(pictures)
-    for n in notebooks: (pages/f'{n.name}.md').write_text(notebook_page(n, links, later), encoding='utf-8')
-    for page,text in prose_pages(links): (pages/f'{page}.md').write_text(text, encoding='utf-8')
+    written = {n.name: notebook_page(n, links, later) for n in notebooks} | dict(prose_pages(links))
+    for page,text in written.items(): (pages/f'{page}.md').write_text(with_head(text, page), encoding='utf-8')
     return pages, notebooks, later
 
 def build(site, folder):

@@ -50,6 +50,11 @@ def definitions(source):
     kinds = ast.FunctionDef,ast.AsyncFunctionDef,ast.ClassDef
     return [n for n in ast.parse(source).body if isinstance(n, kinds) and is_public(n)]
 
+def patched_class(node):
+    "The class that fastcore's `patch` makes a function a method of, None for another definition"
+    if not any(ast.unparse(d).startswith('patch') for d in node.decorator_list): return None
+    return ast.unparse(node.args.args[0].annotation)
+
 def is_dataclass(node): return any('dataclass' in ast.unparse(d) for d in node.decorator_list)
 
 def written(arg, default):
@@ -106,6 +111,10 @@ def as_prose(text):
     parts = re.split(r'(`[^`]*`)', ' '.join(text.split()))
     return ''.join(p if p.startswith('`') else re.sub(r'([\\*_\[\]$|<>{}])', r'\\\1', p).replace(r'\<', '&lt;')
         .replace(r'\>', '&gt;').replace(r'\$', '&#36;').replace(r'\|', '&#124;') for p in parts)
+
+def plain(text):
+    "The words of Markdown, without links and marks of code and emphasis"
+    return re.sub(r'[`*]', '', re.sub(r'!?\[([^\]]*)\]\([^)]*\)', r'\1', text))
 
 def parameter_table(node, said):
     "What is known about each parameter, and about what comes back. Parameters on one line share its comment"
@@ -164,21 +173,24 @@ def as_pre(text):
     kind = 'output short' if len(lines)<4 else 'output'                # lines of text, not a table
     return f'<div class="{kind}"><pre>' + html.escape('\n'.join(lines), quote=False) + '</pre></div>'
 
-def as_picture(data, pictures):
-    "The picture, kept in the folder `pictures` under its hash"
+PICTURES = {'image/jpeg': '.jpg', 'image/png': '.png', 'image/gif': '.gif', 'image/webp': '.webp'}
+
+def as_picture(data, ending, about, pictures):
+    "The picture, kept in the folder `pictures` under its hash; `about`: what stands for it where it cannot be seen"
     content = base64.b64decode(data)
-    name = hashlib.sha256(content).hexdigest()[:16] + '.png'
+    name = hashlib.sha256(content).hexdigest()[:16] + ending
     (pictures/name).write_bytes(content)
-    return f'<div class="output picture"><img src="pictures/{name}" alt="Figure" loading="lazy"></div>'
+    return f'<div class="output picture"><img src="pictures/{name}" alt="{html.escape(about)}" loading="lazy"></div>'
 
 def joined(value): return ''.join(value) if isinstance(value, list) else value
 
-def shown(output, later):
-    "A stored output as Markdown"
+def shown(output, heading, later):
+    "A stored output, in the section under `heading`, as Markdown"
     if output['output_type']=='stream': return later(as_pre(joined(output['text'])))
     if output['output_type']=='error': return later(as_pre('\n'.join(output['traceback'])))
     data = output['data']
-    if 'image/png' in data: return later(as_picture(joined(data['image/png']), later.pictures))
+    kind = next((k for k in PICTURES if k in data), None)
+    if kind: return later(as_picture(joined(data[kind]), PICTURES[kind], f'Figure: {heading}', later.pictures))
     if 'text/markdown' in data: return joined(data['text/markdown']) + '\n'
     if 'text/html' not in data: return later(as_pre(joined(data['text/plain'])))
     content = re.sub('<style.*?</style>', '', joined(data['text/html']), flags=re.S)
@@ -217,13 +229,13 @@ def counted(code):
     n = len(code.splitlines())
     return f'{n} line' + 's'*(n!=1)
 
-def code_cell(cell, level, fold, later):
-    """A code cell: exported definitions as entries, then what it shows. `fold`: the code to fold, of 'tests', 'all' or
-    'none'"""
+def code_cell(cell, heading, level, fold, later):
+    """A code cell: exported definitions as entries, then what it shows. `heading`: of its section. `fold`: the code to
+    fold, of 'tests', 'all' or 'none'"""
     source = source_of(cell)
     marks,code = directives(source),without_directives(source)
     if marks & {'hide', 'default_exp'} or not code.strip(): return ''
-    outputs = [shown(o, later) for o in cell['outputs']]
+    outputs = [shown(o, heading, later) for o in cell['outputs']]
     if marks & {'export', 'exports'}:
         entries = [described(n, code, level) for n in definitions(code)]
         if imports_alone(code): return ''
@@ -236,12 +248,12 @@ def code_cell(cell, level, fold, later):
 def as_page(notebook, fold, later, linked):
     """The Markdown of a notebook's page. `fold`: as in `code_cell`. `later`: a `Later`. `linked`: the text of a cell ->
     with links"""
-    parts,level = [],3
+    parts,heading,level = [],notebook.title,3
     for i,cell in enumerate(notebook.cells):
         if cell['cell_type']=='markdown':
             text = source_of(cell)
-            levels = [len(m[1]) for m in re.finditer(r'^(#+) ', text, re.M)]
-            if levels: level = min(max(levels[-1]+1, 3), 5)
+            if found := re.findall(r'^(#+) (.+)$', text, re.M):
+                level,heading = min(max(len(found[-1][0])+1, 3), 5),plain(found[-1][1])
             parts.append(linked(text, notebook) + '\n')
-        elif cell['cell_type']=='code': parts.append(code_cell(cell, level, fold, later))
+        elif cell['cell_type']=='code': parts.append(code_cell(cell, heading, level, fold, later))
     return '\n'.join(p for p in parts if p)

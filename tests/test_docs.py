@@ -52,17 +52,42 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
 
 def test_what_the_notebooks_show_is_shown(pages):
     "Stored pictures and tables, and an entry for each exported function and class"
-    from make_site import defined
+    from make_site import definitions_of
     from notebook_pages import read_notebook
     for f in (ROOT/'nbs').glob('*.ipynb'):
         n = read_notebook(f)
         cells = [c for c in n.cells if c['cell_type']=='code' and '#| hide' not in ''.join(c['source'])]
-        kinds = [k for c in cells for o in c['outputs'] for k in o.get('data', {})]
+        data = [o.get('data', {}) for c in cells for o in c['outputs']]
+        kinds = [k for o in data for k in o]
         page = pages[f'{n.name}.html']
-        assert 'image/png' not in kinds or '<img src="pictures/' in page, f.name
+        pictures = sum(any(k.startswith('image/') for k in o) for o in data)
+        assert pictures==page.count('<div class="output picture">'), f.name
         assert kinds.count('text/html')<=page.count('<div class="output">'), f.name
-        assert not (missing := [d for d in defined(n) if f'id="{d}"' not in page]), (f.name, missing)
+        assert not (missing := [d.name for d in definitions_of(n) if f'id="{d.name}"' not in page]), (f.name, missing)
         assert 'data-later' not in page
+
+def test_each_page_and_picture_says_what_it_shows(pages):
+    "A description of its own for each page, words for each picture, and no text in place of one"
+    about = {name: re.search('<meta name="description" content="([^"]*)"', p)[1] for name,p in pages.items()}
+    assert len(set(about.values()))==len(about)
+    for name,page in pages.items():
+        assert not re.search('<div class="output[^>]*><pre>&lt;(Figure size|PIL)', page), name
+        assert not re.search('<img(?![^>]*\\balt="[^"]{8,}")[^>]*>', page), name
+
+def test_names_in_the_text_lead_to_their_own_entry():
+    from make_site import Links, definitions_of, full_names
+    from notebook_pages import read_notebook
+    notebooks = [read_notebook(f) for f in (ROOT/'nbs').glob('*.ipynb')]
+    to = Links(notebooks, None).of_code
+    for code,page in {'nbs/paper.summary': 'paper.summary.md', 'nbs/findings': 'findings.md', 'findings': 'findings.md',
+        'nbs/22_metrics.ipynb': 'metrics.md', 'nbs/33': 'methods.maca.md', 'maca_net.lab.pack': 'lab.pack.md',
+        'afc_loss': 'losses.md#afc_loss', 'scores': 'metrics.md#scores', 'Store.rows': 'lab.store.md#rows',
+        "maca_net.data.layouts.write_layout(DIR, 'rafdb')": 'data.layouts.md#write_layout', 'self.learn.rows': None,
+        'Faces.note': 'data.faces.md#Faces', 'learn.fit_cosine(12, .02)': 'training.schedules.md#fit_cosine',
+        'summary': None, 'cli.train.summary': 'cli.train.md#summary', 'predict': None, '.distributed': None,
+        'metrics.json': None, 'nn.Linear': None}.items(): assert to(code)==page, code
+    names = [name for n in notebooks for d in definitions_of(n) for name in full_names(d, n.name)]
+    assert {n for n in names if names.count(n)>1}<={'TensorImage.show_results', 'TensorImage.plot_top_losses'}
 
 def test_cards_and_readings_come_from_the_code(pages):
     from make_site import readings_page

@@ -6,47 +6,57 @@
 __all__ = ['plot_cells', 'plot_forest', 'plot_learning_curves']
 
 # %% ../../nbs/64_lab.plots.ipynb #2f3ef5c8
+import textwrap
 from fastai.vision.all import *
 from ..runs.plots import *
 
 # %% ../../nbs/64_lab.plots.ipynb #p0000001
+def _draw_arrow(ax, y, text):
+    "Numbers that lie further to the left than the axes go"
+    at_edge = ax.get_yaxis_transform()
+    ax.annotate(text, (0, y), (.07, y), at_edge, at_edge, fontsize=8, va='center', color='C3',
+        arrowprops=dict(arrowstyle='->', color='C3'))
+
 def _draw_cell(ax, y, r, name, least):
-    "Draw a cell: its mean with a bar of one sd, or each run if one did not learn; a value far to the left as text"
-    runs = 100*np.array([v for v in getattr(r, f'{name}_runs') if not np.isnan(v)])
-    mean,sd = 100*getattr(r, name),100*getattr(r, f'{name}_sd')
-    if r.learned:
-        text,low = (f'{mean:.1f}' + f' ± {sd:.1f}'*(r.done>1) + f', n={r.done}'),mean
-    else: text,low = ', '.join([f'{v:.1f}' for v in runs] + ['failed']*int(r.failed)),min(runs, default=-np.inf)
-    if low<least:
-        at_edge = ax.get_yaxis_transform()
-        return ax.annotate(text, (0, y), (.07, y), at_edge, at_edge, fontsize=8, va='center', color='C3',
-            arrowprops=dict(arrowstyle='->', color='C3'))
-    if r.learned:
-        ax.errorbar([mean], [y], xerr=[np.nan_to_num(sd)], fmt='o', capsize=4, color='#1f77b4')
+    "Draw a cell: its mean with a bar of one sd, or each run if one did not learn; what is below `least` as an arrow"
+    mean,sd = 100*getattr(r, name),np.nan_to_num(100*getattr(r, f'{name}_sd'))
+    if r.learned and mean<least: _draw_arrow(ax, y, f'{mean:.1f}' + f' ± {sd:.1f}'*(r.done>1) + f', n={r.done}')
+    elif r.learned:
+        ax.errorbar([mean], [y], xerr=[sd], fmt='o', capsize=4, color='#1f77b4')
         ax.annotate(f'n={r.done}', (mean, y), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
-    else: ax.plot(runs, np.full(len(runs), y), 'o', mfc='none', color='C3')
+    else:
+        runs = 100*np.array([v for v in getattr(r, f'{name}_runs') if not np.isnan(v)])
+        ax.plot(runs[runs>=least], np.full(sum(runs>=least), y), 'o', mfc='none', color='C3')
+        away = [f'{v:.1f}' for v in runs[runs<least]] + ['failed']*int(r.failed)
+        if away: _draw_arrow(ax, y, ', '.join(away))
 
 # %% ../../nbs/64_lab.plots.ipynb #af989b12
 def plot_cells(
     t:pd.DataFrame, # From `results_table`
-    axs=None, # Two axes to draw on
-    far:float=12, # Points; a cell that is further below the best one is drawn at the edge, as a number
+    axs=None, # Two axes to draw on; None: new ones, one below the other
+    far:float=12, # Points; a value that is further below the best one is written at the edge, behind an arrow
 ):
     "Accuracy and macro accuracy of each cell that has been run: mean, and a bar of one standard deviation over runs"
     ref = t[t.is_reference & t.done.gt(0) & t.learned]
     t,attrs = t[(t.done>0) | (t.failed>0)],t.attrs
-    if axs is None: axs = plt.subplots(1, 2, figsize=(11, 1.7+.3*len(t)), sharey=True, layout='constrained')[1]
+    if axs is None: axs = plt.subplots(2, 1, figsize=(5.6, 2.4+.56*len(t)), sharey=True, layout='constrained')[1]
     for ax,name,text in zip(axs, ('accuracy', 'macro'), ('accuracy, faces not in train', 'macro accuracy')):
         best = np.nanmax([v for vs in t[f'{name}_runs'] for v in vs] or [0])
         for y,r in enumerate(t.itertuples()): _draw_cell(ax, y, r, name, 100*best-far)
         if len(ref): ax.axvline(100*ref[name].iloc[0], ls='--', lw=1, color='gray', label=drawn_name(ref.index[0]))
-        ax.set(yticks=np.arange(len(t)), yticklabels=[drawn_name(l) for l in t.index], ylim=(len(t)-.4, -.8))
+        ax.set(yticks=np.arange(len(t)), ylim=(len(t)-.4, -.8))
+        ax.set_yticklabels([drawn_name(textwrap.fill(l, 28)) for l in t.index], fontsize=9)
         ax.set_xlabel(f'{text}, %')
         ax.margins(x=.08)
-    axs[0].figure.suptitle(drawn_name(f"{attrs['title']}\n{attrs['scale']}"), fontsize=9, wrap=True)
-    axs[-1].plot([], [], 'o', color='#1f77b4', label='mean ± sd over n runs')
-    if not t.learned.all(): axs[-1].plot([], [], 'o', mfc='none', color='C3', label='each run: one did not learn')
-    axs[-1].legend(fontsize=8, loc='upper left', bbox_to_anchor=(1.01, 1), frameon=False)
+        if any(o.arrow_patch for o in ax.texts): ax.set_xlim(left=1.3*ax.get_xlim()[0] - .3*ax.get_xlim()[1])
+    axs[0].figure.suptitle(drawn_name(f"{textwrap.fill(attrs['title'], 80)}\n{textwrap.fill(attrs['scale'], 80)}"),
+        fontsize=8)
+    axs[1].plot([], [], 'o', color='#1f77b4', label='mean ± sd over n runs')
+    if not t.learned.all(): axs[1].plot([], [], 'o', mfc='none', color='C3', label='each run: one did not learn')
+    if any(o.arrow_patch for ax in axs for o in ax.texts): axs[1].plot([], [], ls='', marker=r'$\leftarrow$', ms=11,
+        color='C3', label='further to the left, or failed')
+    axs[1].figure.legend(*axs[1].get_legend_handles_labels(), fontsize=8, loc='outside lower center', ncols=2,
+        frameon=False)
     return axs
 
 # %% ../../nbs/64_lab.plots.ipynb #p1000003
@@ -57,21 +67,25 @@ def plot_forest(
     claims=None, # Differences that the paper claims, 0..1, a value a row; NaN: no claim
     ax=None, # To draw on
 ):
-    "Differences with 95 % intervals: a row per comparison, a colour per scale; crosses: differences in the paper"
+    """Differences with 95 % intervals: a row per comparison, a colour per scale; crosses: differences in the paper. A
+    difference without an interval has no bar"""
     index = list(next(iter(groups.values())).index)
-    ax = ax or plt.subplots(figsize=(9.5, 1.6+.42*len(index)*max(1, .5*len(groups))), layout='constrained')[1]
+    ax = ax or plt.subplots(figsize=(5.3, 1.6+.42*len(index)*max(1, .5*len(groups))), layout='constrained')[1]
     n = len(groups) + (claims is not None)
     def heights(k): return np.arange(len(index)) + (k-(n-1)/2)*.7/n
     for k,(name,t) in enumerate(groups.items()):
         d,lo,hi = (100*t[c].to_numpy(float) for c in ('difference', 'lo', 'hi'))
         bars = np.nan_to_num([d-lo, hi-d])
-        ax.errorbar(d, heights(k), xerr=bars, fmt=_MARKS[k%8], ms=5, capsize=3, color=f'C{k}', label=drawn_name(name))
+        name = textwrap.fill(name + '; no bar: too few runs for an interval'*bool(np.isnan(lo[~np.isnan(d)]).any()), 60)
+        ax.errorbar(d, heights(k), xerr=bars, fmt=_MARKS[k%8], ms=5, capsize=3*(bars>0).any(), color=f'C{k}',
+            label=drawn_name(name))
     if claims is not None:
         ax.plot(100*np.asarray(claims, float), heights(n-1), 'x', ms=8, mew=2, color='k', label='claim of the paper')
     for y in np.arange(1, len(index))-.5: ax.axhline(y, lw=.5, color='.85')
     ax.axvline(0, ls='--', lw=1, color='gray')
-    ax.set(yticks=np.arange(len(index)), yticklabels=[drawn_name(l) for l in index], ylim=(len(index)-.4, -.6))
-    ax.set_xlabel('difference of accuracy, points, with its 95 % interval')
+    ax.set(yticks=np.arange(len(index)), yticklabels=[drawn_name(textwrap.fill(l, 26)) for l in index],
+        ylim=(len(index)-.4, -.6))
+    ax.set_xlabel('difference of accuracy, points\n(bar: 95 % interval)')
     ax.figure.legend(fontsize=8, loc='outside lower center', frameon=False)
     return ax
 

@@ -13,6 +13,8 @@ from ..core import *
 from ..calibration import *
 from ..metrics import *
 from ..data.loaders import *
+from ..models.readings import *
+from ..training.learner import *
 from .config import *
 from .plots import *
 from .evaluate import *
@@ -33,9 +35,15 @@ def _draw_confusion(res, p, run, learner): plot_confusion(res['confusion'], res[
 
 def _draw_per_class(res, p, run, learner): plot_per_class(res)
 
+def _weights_of(res):
+    "`term_weights` of a run; None where its file does not name a known method, its readings and terms"
+    if not {'method', 'readings', 'terms'}<=set(res) or res['method'] not in METHODS: return None
+    cbs = method_callbacks(METHODS[res['method']], get_readings(res['method'], **res['readings']))
+    return {c: w for c,w in term_weights(cbs).items() if c in res['terms']}
+
 def _draw_curves(res, p, run, learner):
     steps = run/'alpha_steps.csv'
-    plot_curves(read_history(run), pd.read_csv(steps) if steps.exists() else None, res.get('terms'))
+    plot_curves(read_history(run), pd.read_csv(steps) if steps.exists() else None, _weights_of(res))
 
 def _draw_tsne(res, p, run, learner):
     ax,sil = scatter_classes(p['tsne'], p['target'][p['tsne_of']], res['labels']),res['clusters']['silhouette']

@@ -18,7 +18,7 @@ def annotator_accuracy(
     return float(votes[np.arange(len(targs)),targs].mean())
 
 # %% ../../nbs/58_runs.people.ipynb #e15a57f0
-AGREEMENT = (.5, .6, .7, .8, .9, 1.)
+AGREEMENT = (0., .5, .6, .7, .8, .9, 1.)
 
 def agreement_table(
     probs:np.ndarray, # n x K probabilities
@@ -26,13 +26,14 @@ def agreement_table(
     targs:np.ndarray, # n class numbers, the majority's
     edges=AGREEMENT, # Lower ends of the groups of v_y (share of votes for the majority); the last ends at 1
 )->pd.DataFrame: # A row for each group: faces, accuracy, annotator
-    "Accuracy by the share of votes for the majority, beside that of one annotator. Faces below all strata are left out"
+    "Accuracy by the share of votes for the majority, beside that of one annotator. Faces below all groups are left out"
     right,agree = probs.argmax(1)==targs,votes[np.arange(len(targs)),targs]
     which = np.digitize(agree, np.array(edges[:-1])-1e-6)-1             # .7 as a float of four bytes is a bit less
     rows = {}
     for i,(lo,hi) in enumerate(zip(edges, edges[1:])):
         f = which==i
-        rows[f'{lo:.0%} to {hi:.0%}'] = dict(faces=int(f.sum()), accuracy=right[f].mean() if f.any() else np.nan,
+        name = f'{lo:.0%} to {hi:.0%}' if lo else f'below {hi:.0%}'
+        rows[name] = dict(faces=int(f.sum()), accuracy=right[f].mean() if f.any() else np.nan,
             annotator=agree[f].mean() if f.any() else np.nan)
     return pd.DataFrame.from_dict(rows, orient='index')
 
@@ -72,9 +73,10 @@ def plot_agreement(
 ):
     "Accuracy by agreement: a line a network, and one annotator in grey"
     ax = ax or plt.subplots(figsize=(6, 4), layout='constrained')[1]
-    for name,t in tables.items(): ax.plot(t.index, 100*t.accuracy, marker='o', label=name)
+    for name,t in tables.items(): ax.plot(range(len(t)), 100*t.accuracy, marker='o', label=name)
     t = next(iter(tables.values()))
-    ax.plot(t.index, 100*t.annotator, marker='s', color='.55', ls='--', label='one annotator')
+    ax.plot(range(len(t)), 100*t.annotator, marker='s', color='.55', ls='--', label='one annotator')
+    ax.set_xticks(range(len(t)), [g.replace(' ', '\n', 1) for g in t.index])
     ax.set(xlabel='share of the votes for the majority', ylabel='accuracy, %', ylim=(None, 101))
     ax.legend(frameon=False)
     return ax

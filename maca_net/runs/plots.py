@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['drawn_name', 'spread_numbers', 'get_features', 'tsne_points', 'scatter_classes', 'plot_tsne', 'plot_attention',
-           'plot_confusion', 'plot_per_class', 'plot_curves', 'loss_columns']
+           'plot_confusion', 'plot_per_class', 'term_weights', 'plot_curves', 'loss_columns']
 
 # %% ../../nbs/51_runs.plots.ipynb #5556f822
 from sklearn.manifold import TSNE
@@ -191,18 +191,26 @@ def plot_per_class(
     plt.setp(ax.get_xticklabels(), rotation=30, ha='right')
     return ax
 
+# %% ../../nbs/51_runs.plots.ipynb #51a00004
+def term_weights(
+    cbs, # Callbacks, such as `learn.cbs`
+)->dict:
+    "Loss terms among callbacks: column of the history -> weight in the loss"
+    return {cb.name_: cb.weight for cb in cbs if isinstance(cb, LossTerm)}
+
 # %% ../../nbs/51_runs.plots.ipynb #43327de3
 def plot_curves(
     history:pd.DataFrame, # One row an epoch, as in a run's history.csv
     steps:pd.DataFrame=None, # alpha per step
-    terms=None, # Columns of loss terms; None: all that are no scores
+    weights:dict=None, # `term_weights`; None: all columns that are no scores are drawn, but not their sum
 ):
     "Accuracies, the loss with its terms, and alpha over the epochs"
     has_alpha = 'alpha' in history
     fig,axs = plt.subplots(2+has_alpha, 1, figsize=(4.7, 2.8*(2+has_alpha)), layout='constrained')
     _plot_accuracies(history, axs[0])
-    _plot_losses(history, [c for c in (terms if terms is not None else loss_columns(history)) if c in history], axs[1])
+    _plot_losses(history, loss_columns(history) if weights is None else weights, axs[1])
     if has_alpha: _plot_alpha(history, steps, axs[2])
+    for ax in axs: ax.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
     return fig
 
 _NO_TERMS = ('epoch', 'time', 'lr', 'seconds', 'train_loss', 'valid_loss', 'valid_ce', 'alpha', 'centers_moved',
@@ -226,14 +234,15 @@ def _plot_accuracies(history, ax):
 
 # %% ../../nbs/51_runs.plots.ipynb #78652936
 def _plot_losses(history, terms, ax):
-    "The sum is drawn where there is more than cross-entropy"
-    names = {'train_loss': 'sum (train)', 'valid_ce': 'CE (validation)',
-        **{c: drawn_name(f'{c.upper()} (train)') for c in terms}}
-    shown = [c for c in ('train_loss', *terms, 'valid_ce') if c in history and (c!='train_loss' or len(terms)>1)]
-    for c in shown: ax.plot(history.epoch, history[c], marker='.', label=names[c], ls='--' if c=='valid_ce' else '-')
+    "Cross-entropy on validation, each term, and the sum if there are several terms and their weights are known"
+    lines = {f'{c.upper()} (train)': history[c] for c in terms if c in history}
+    if isinstance(terms, dict) and len(lines)>1:
+        name = 'sum (train)' if set(terms.values())=={1.} else 'weighted sum (train)'
+        lines = {name: sum(w*history[c] for c,w in terms.items() if c in history), **lines}
+    for label,values in lines.items(): ax.plot(history.epoch, values, marker='.', label=drawn_name(label))
+    if 'valid_ce' in history: ax.plot(history.epoch, history.valid_ce, marker='.', ls='--', label='CE (validation)')
     ax.set(xlabel='epoch', title='Loss and its terms'); ax.legend(fontsize=8)
-    drawn = history[[c for c in shown if c!='valid_ce']]
-    if drawn.max().max()>8 and drawn.min().min()>0: ax.set_yscale('log')
+    if lines and max(map(max, lines.values()))>8 and min(map(min, lines.values()))>0: ax.set_yscale('log')
 
 # %% ../../nbs/51_runs.plots.ipynb #5cb4cdaa
 def _plot_alpha(history, steps, ax):
