@@ -150,13 +150,6 @@ class ProgressLines(FitCallback):
     def end_fit(self):
         if self.logger_before is not None: self.learn.logger,self.logger_before = self.logger_before,None
 
-    def row(self, values):
-        "Print the columns of an epoch, below their names if another line stands between"
-        shown = [(n, _cell(v+1 if n=='epoch' else v)) for n,v in zip(self.recorder.metric_names, values)
-            if n!='valid_loss']                                   # `valid_ce` is that column
-        for i in range(self.headed, 2): self.say('  '.join(cell[i].rjust(max(len(cell[0]), 7)) for cell in shown))
-        self.headed = True
-
     def before_train(self): self.t = self.clock()
     def before_validate(self): self.t = self.clock()
 
@@ -186,6 +179,17 @@ class ProgressLines(FitCallback):
         epochs,n_train,n_valid = self.n_epoch-self.epoch,len(self.dls.train),len(self.dls.valid)
         done_train,done_valid = (self.iter+1, 0) if self.training else (n_train, self.iter+1)
         return train*(epochs*n_train-done_train) + valid*(epochs*n_valid-done_valid)
+
+# %% ../../nbs/56_runs.train.ipynb #830a3ebf
+@patch
+def row(self:ProgressLines,
+    values, # Of the columns of an epoch, as fastai's `Recorder` hands them to a logger
+):
+    "Print the columns of an epoch, below their names if another line stands between"
+    shown = [(n, _cell(v+1 if n=='epoch' else v)) for n,v in zip(self.recorder.metric_names, values)
+        if n!='valid_loss']                                       # `valid_ce` is that column
+    for i in range(self.headed, 2): self.say('  '.join(cell[i].rjust(max(len(cell[0]), 7)) for cell in shown))
+    self.headed = True
 
 def _cell(value):
     if value is None: return '-'
@@ -387,7 +391,7 @@ def run_stages(run):
             with distributed(learn): _fit_by(learn, run.plan.fit)
             labels = stage.write_labels(learn, as_plain(dls.train.targets()) if labels is None else labels)
             cost = dict(seconds=checkpoint.elapsed(), hardware=hardware_name(run.dev))
-            write_json(run.out/f'cost-stage-{i}.json', cost)               # before the labels, which say that all is done
+            write_json(run.out/f'cost-stage-{i}.json', cost)       # before the labels, which end the stage
             with atomic_path(file) as tmp, open(tmp, 'wb') as f: np.save(f, as_plain(labels).cpu().numpy())
             state.unlink(missing_ok=True)
         labels = torch.from_numpy(np.load(file, allow_pickle=False))
