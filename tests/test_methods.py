@@ -1,9 +1,11 @@
 "Runs of every method with readings of its own: trained, interrupted, read back, and named in a store."
+import warnings
 import pytest, torch
 from torch import nn
 from fastai.callback.core import Callback
-from maca_net.core import read_json
+from maca_net.core import read_json, write_json
 from maca_net.data.faces import fingerprint, flip_labels
+from maca_net.data.loaders import face_dls
 from maca_net.datasets.synth import read_synth
 from maca_net.lab.experiments import canonical, run_key
 from maca_net.models.backbones import BACKBONES, Backbone
@@ -11,7 +13,7 @@ from maca_net.options import METHODS
 from maca_net.runs.config import RunConfig
 from maca_net.runs.evaluate import load_run
 from maca_net.runs.train import train_run
-from maca_net.training.learner import build_network
+from maca_net.training.learner import build_network, maca_learner
 
 def two_strides(stem, last_stride):
     "Two convolutions, B x 3 x 32 x 32 -> B x 24 x 4 x 4"
@@ -50,11 +52,26 @@ def test_a_run_is_trained_interrupted_and_read_back(method, faces, tmp_path):
     cfg = config(method)
     whole = train_run(cfg, tmp_path/'whole', faces, figures=False)
     with pytest.raises(KeyboardInterrupt): train_run(cfg, tmp_path/'again', faces, figures=False, cbs=Break())
+    costs = sorted((tmp_path/'again').glob('cost-stage-*.json'))
+    assert len(costs)==len(METHODS[method].stages)
+    for f in costs: write_json(f, dict(seconds=3600., hardware='G1'))
     again = train_run(cfg, tmp_path/'again', faces, figures=False)
+    assert len(costs)<again['hours']<len(costs)+.5                  # every stage counts, also after an interruption
+    assert again['hardware']==('G1, then CPU' if costs else 'CPU')
     assert again['nll']==whole['nll'] and again['confusion']==whole['confusion']
     model,info = load_run(tmp_path/'again', 'cpu')
     assert info['readings']==read_json(tmp_path/'whole'/'config.json')['readings']
     assert model(torch.zeros(2, 3, 32, 32)).shape==(2, 8)
+
+@pytest.mark.parametrize('method', ['scn', 'gaave'])
+def test_a_learner_on_plain_loaders_fits_and_says_what_it_lacks(method, faces):
+    "Batches carry numbers while a fit with a `LabelTable` is on; nobody wrote the labels of a method in stages"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter('always')
+        learn = maca_learner(face_dls(faces, 32, 16, device='cpu'), 'two_strides', method)
+    assert any('labels that its stages write' in str(w.message) for w in said)==bool(METHODS[method].stages)
+    with learn.no_bar(), learn.no_logging(): learn.fit(1, .01)
+    assert learn.label_table.table is not None and len(learn.dls.train.one_batch())==2
 
 @pytest.mark.parametrize('method', RUNS)
 def test_a_store_names_a_run_by_its_readings(method):

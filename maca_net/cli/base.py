@@ -31,6 +31,10 @@ class CommandParser(argparse.ArgumentParser):
         except argparse.ArgumentError as e:
             raise argparse.ArgumentError(action, f'{e.message}{did_you_mean(value, action.choices)}') from None
 
+    def exit(self, status=0, message=None):
+        _flush()
+        super().exit(status, message)
+
     def error(self, message): super().error(message + self._hint())
 
     def _hint(self):
@@ -39,6 +43,11 @@ class CommandParser(argparse.ArgumentParser):
         options = self.given[:self.given.index('--')] if '--' in self.given else self.given
         written = [o.partition('=')[0] for o in options if o.startswith('--')]
         return ''.join(did_you_mean(o, known) for o in written if not any(k.startswith(o) for k in known))
+
+def _flush():
+    "Print what waits in the buffer. Whoever reads, `head` say, may have enough; then the rest goes nowhere"
+    try: sys.stdout.flush()
+    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 def _version():
     from maca_net import __version__
@@ -87,6 +96,7 @@ class _PrintCompletion(argparse.Action):
     "Prints the script of a shell and exits"
     def __call__(self, parser, namespace, shell, option_string=None):
         try: print(completion_script(parser, shell))
+        except BrokenPipeError: pass                                   # `exit` looks after it
         except ImportError as e: parser.exit(2, f'{parser.prog}: error: {e}\n')
         parser.exit()
 
@@ -132,9 +142,7 @@ def _guard(
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')
     if bars: _without_bars()
     try: return f()
-    except BrokenPipeError:                                        # whoever reads, `head` say, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        parser.exit(1)
+    except BrokenPipeError: parser.exit(1)
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
         # fastai puts the event that failed before it
         line = (str(e).splitlines() or [type(e).__name__])[-1].strip()
@@ -143,6 +151,7 @@ def _guard(
         if not _is_out_of_memory(e): raise
         parser.exit(2, f'{parser.prog}: error: too little memory ({first_line(e)}){less}\n')
     except KeyboardInterrupt: parser.exit(130, f'\n{parser.prog}: stopped{again()}\n')
+    finally: _flush()
 
 # %% ../../nbs/81_cli.base.ipynb #06a0d752
 def stop_on_term():

@@ -104,13 +104,14 @@ def _options(
 def _checked(options):
     "The configuration, the folder and the logs. Of options that do not go together, some may stand in the file"
     out,file,log = (options.pop(k) for k in ('out', 'config', 'log'))
-    try: return RunConfig(**options),Path(out or default_out(options)),log_names(log)
+    try: return RunConfig(**options),Path(out or default_out(options)).expanduser(),log_names(log)
     except ValueError as e: raise ValueError(f'{e} (with the options in {file})' if file else str(e)) from None
 
 # %% ../../nbs/82_cli.train.ipynb #97cd95c1
 def default_out(args):
     "The folder of a run: what is changed in the method is in its name"
-    args = dict(args, data=data_name(args['data'], args['path']))
+    args = dict(args, data=data_name(args['data'], args['path']),
+        method=METHODS.aliases.get(args['method'], args['method']))
     changed = ''.join(f'-{s}{args[k]:g}' for k,s in READING_OPTIONS.items() if args[k] is not None)
     if args['readings']: changed += f'-{args["readings"]}'
     return 'runs/{data}-{method}{changed}-{arch}-{size}-s{seed}'.format(changed=changed, **args)
@@ -140,7 +141,7 @@ def _after_stop(out):
     "What becomes of a run that was stopped"
     saved = f'; the run is saved in {out}; type the same command for figures that are missing'
     if (out/'config.json').exists(): return saved
-    return _AGAIN if (out/'checkpoint.pt').exists() or any(out.glob('checkpoint-stage-*.pt')) else ''
+    return _AGAIN if any(f for kind in ('checkpoint*.pt', 'labels-*.npy') for f in out.glob(kind)) else ''
 
 # %% ../../nbs/82_cli.train.ipynb #9ef8a718
 def _measure_frame(out):

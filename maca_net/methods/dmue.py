@@ -208,8 +208,7 @@ def dmue_signals(
 def check_labels(y, learn):
     "Raises `ValueError` where a face does not have exactly one label"
     from fastai.callback.mixup import MixHandler
-    if y.is_floating_point() or y.ndim!=1:
-        raise ValueError('dmue needs a single class for each face, and votes do not give one: use target="label"')
+    refuse_votes('dmue', y.is_floating_point() or y.ndim!=1)
     if any(isinstance(cb, MixHandler) for cb in learn.cbs):
         raise ValueError('dmue needs one label for each image, but MixUp and CutMix mix labels: leave them out')
 
@@ -266,6 +265,6 @@ def dmue_callbacks(readings):
 
 METHODS.register(Method('dmue', 'DMUE (She et al. 2021): a branch for each class says what else its faces look like',
     dmue_network, dmue_terms, dmue_callbacks, readings=DMUEReadings(),
-    recipe=dict(opt='adam', lr=1e-3, backbone_lr=.1, step=5, gamma=.3, balance='sampling'),
+    recipe=dict(opt='adam', lr=1e-3, backbone_lr=.1, step=5, gamma=.3, balance='sampling'), check=check_one_label,
     cite='She, Hu, Shi, Wang, Shen and Mei 2021, Dive into Ambiguity: Latent Distribution Mining and Pairwise '
         'Uncertainty Estimation for Facial Expression Recognition'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['IPA2LTReadings', 'stochastic_rows', 'annotator_loss', 'ipa2lt_head', 'ipa2lt_network', 'half_of', 'train_on_half',
-           'answer_other_half', 'half_stage', 'check_annotators', 'ipa2lt_likelihood', 'ipa2lt_terms']
+           'answer_other_half', 'half_stage', 'check_annotators', 'ipa2lt_likelihood', 'ipa2lt_terms', 'check_ipa2lt']
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #a938897b
 from dataclasses import dataclass, replace
@@ -128,10 +128,8 @@ def half_stage(which):
 def check_annotators(y, learn, annotators):
     "Raises `ValueError` where labels or options are not for several annotators"
     own = getattr(learn.loss_func, 'func', None)
-    if getattr(own, 'label_smoothing', 0) or getattr(own, 'weight', None) is not None:
-        raise ValueError('label_smoothing and balance=loss are for cross-entropy; ipa2lt has a likelihood in its place')
-    if y.is_floating_point():
-        raise ValueError('ipa2lt needs to know who gave which label, and votes do not say it: use target="label"')
+    refuse_ce_options('ipa2lt', getattr(own, 'label_smoothing', 0), getattr(own, 'weight', None) is not None)
+    refuse_votes('ipa2lt', y.is_floating_point())
     if y.ndim!=2 or y.shape[1]!=annotators:
         raise ValueError(f'ipa2lt needs a table of labels with {annotators} columns, one an annotator: labels=table, '
             'or maca_train, which makes one')
@@ -148,7 +146,15 @@ def ipa2lt_terms(readings):
     from maca_net.training.terms import TermOf
     return [TermOf('annotators', partial(ipa2lt_likelihood, readings=readings), replaces_ce=True)]
 
+def check_ipa2lt(cfg):
+    "Refuses options of cross-entropy, votes, and other annotators than the two that the stages make"
+    check_own_loss(cfg)
+    check_one_label(cfg)
+    if (n := cfg.get_readings().annotators)!=2:
+        raise ValueError(f'readings annotators={n}: a run has two, the labels of the data and the answers of its '
+            'stages: leave annotators out, or train on a table of your own with maca_learner(labels=TABLE)')
+
 METHODS.register(Method('ipa2lt', 'IPA2LT (Zeng et al. 2018): annotators who err, and one truth behind them',
     ipa2lt_network, ipa2lt_terms, rows=True, stages=(half_stage(0), half_stage(1)), readings=IPA2LTReadings(),
-    recipe=dict(lr=.01, schedule='cosine'),
+    recipe=dict(lr=.01, schedule='cosine'), check=check_ipa2lt,
     cite='Zeng, Shan and Chen 2018, Facial Expression Recognition with Inconsistently Annotated Datasets'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NLAReadings', 'gaussian', 'oblique', 'noise_aware_weight', 'view_divergence', 'nla_loss', 'face_and_mirror',
-           'nla_terms']
+           'nla_terms', 'check_nla']
 
 # %% ../../nbs/42_methods.nla.ipynb #a94291cb
 import math
@@ -79,7 +79,7 @@ def nla_loss(
     readings=NLAReadings(), # Weights and choices
 ):
     "The loss of NLA, a mean over the batch. Raises `ValueError` for votes"
-    if y.ndim!=1: raise ValueError('nla is for one label a face: train with target=label, not on votes')
+    refuse_votes('nla', y.ndim!=1)
     z,r = outputs['logits'],readings
     ce = -z.log_softmax(1).gather(1, y[:,None])[:,0]
     w = noise_aware_weight(z.softmax(1), y, done, r.slope)
@@ -97,6 +97,12 @@ def nla_terms(readings):
     from maca_net.training.terms import OwnLoss
     return [OwnLoss('nla', partial(nla_loss, readings=readings))]
 
+def check_nla(cfg):
+    "Refuses votes and options of cross-entropy"
+    check_one_label(cfg)
+    check_own_loss(cfg)
+
 METHODS.register(Method('nla', 'NLA (2025): cross-entropy weighted by how the label stands, and agreeing mirror images',
-    plain_network, nla_terms, views=face_and_mirror, readings=NLAReadings(), recipe=dict(opt='adam', lr=1e-4, step=1, gamma=.9),
+    plain_network, nla_terms, views=face_and_mirror, readings=NLAReadings(),
+    recipe=dict(opt='adam', lr=1e-4, step=1, gamma=.9), check=check_nla,
     cite='Noise-aware Label Adaptation for facial expression recognition, AAAI 2025, github.com/jungyu0413/NLA'))

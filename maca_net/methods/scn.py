@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCNReadings', 'high_count', 'low_group', 'rank_loss', 'scn_head', 'scn_network', 'scn_relabel', 'scn_rank',
-           'scn_terms', 'scn_callbacks']
+           'scn_terms', 'scn_callbacks', 'check_scn']
 
 # %% ../../nbs/43_methods.scn.ipynb #bb5ddf02
 from dataclasses import dataclass
@@ -102,7 +102,11 @@ def scn_callbacks(readings):
     if readings.relabel=='none': return []
     return [Relabel(partial(scn_relabel, readings=readings), readings.relabel_from)]
 
+def check_scn(cfg):
+    "Refuses votes, which cannot be relabelled"
+    refuse_votes('relabelling', cfg.on_votes and cfg.get_readings().relabel!='none')
+
 METHODS.register(Method('scn', 'SCN (Wang et al. 2020): a weight for each face, ranked, and labels that are rewritten',
-    scn_network, scn_terms, scn_callbacks, rows=True, readings=SCNReadings(),
+    scn_network, scn_terms, scn_callbacks, rows=True, readings=SCNReadings(), check=check_scn,
     recipe=dict(lr=.1, schedule='step', step=15, wd=1e-4),
     cite='Wang, Peng, Yang, Lu and Qiao 2020, Suppressing Uncertainties for Large-Scale Facial Expression Recognition'))

@@ -24,6 +24,7 @@ from ..methods.base import *
 # %% ../../nbs/50_runs.config.ipynb #f9ec78ea
 def _opt(default, help, **kw): return field(default=default, metadata=dict(help=help, **kw))
 
+_SEED = dict(least=0, most=2**32-1)                    # what random generators take: numpy's, scikit-learn's, torch's
 _OWN = "the method's recipe; of the paper's"          # where a default comes from
 
 @dataclass
@@ -34,8 +35,8 @@ class DataOptions:
     rule:str = _opt('majority', 'FERPlus: how ten votes become a label', choices=FERPLUS_RULES)
     labels:str = _opt(None, 'RAF-DB: label list for the training images in place of the official one (noisy labels)')
     n_faces:int = _opt(3000, 'synth: how many faces are drawn', least=64, most=1_000_000)
-    synth_seed:int = _opt(0, 'synth: seed of the faces', least=0)
-    split_seed:int = _opt(0, 'seed of a validation split taken from train; the same for all compared runs', least=0)
+    synth_seed:int = _opt(0, 'synth: seed of the faces', **_SEED)
+    split_seed:int = _opt(0, 'seed of a validation split taken from train; the same for all compared runs', **_SEED)
     noise:float = _opt(0., 'share of the training labels that are replaced by wrong ones, chosen by the seed of the '
         'run; to '
         'test methods against wrong labels')
@@ -99,7 +100,7 @@ class FitOptions(NetworkOptions):
     frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')
     teacher:str = _opt(None, 'finished runs, separated by commas; their answers for the training faces are targets')
     teacher_weight:float = _opt(.5, "share of the teachers' answers in the targets; rest: labels or votes (--target)")
-    seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation', least=0)
+    seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation', **_SEED)
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
     precision:str = _opt('auto', 'number format; auto: the fastest that the hardware supports', choices=PRECISIONS)
     accumulate:int = _opt(1, 'batches whose gradients one step adds up: --bs 32 --accumulate 2 is like --bs '
@@ -175,6 +176,9 @@ class RunConfig(FitOptions):
     "Everything that decides a run. Raises `ValueError`, naming the argument, for a value out of range"
     def __post_init__(self):
         for f in fields(self): OPTION_RULES[f.name](getattr(self, f.name), f.name)
+        # a shell writes `~` out, a file of options does not
+        for k in ('path', 'labels', 'weights', 'blind'):
+            if str(getattr(self, k)).startswith('~'): setattr(self, k, os.path.expanduser(getattr(self, k)))
         self.method = METHODS.aliases.get(self.method, self.method)
         spec = DATASETS[self.data]
         # a run on a pack is a run on what the pack holds
@@ -208,6 +212,11 @@ class RunConfig(FitOptions):
         own = METHODS[self.method].readings
         n_heads = getattr(own, 'n_heads', None) if self.n_heads is None else self.n_heads
         return [k for k in parse_readings(self.readings, own) if k in OF_HEADS] if n_heads==0 else []
+
+    @property
+    def on_votes(self)->bool:
+        "Whether the targets of training are votes, or answers of teachers, and not one label for each face"
+        return bool(self.teacher) or (self.target or ('votes' if self.rule=='soft' else 'label'))=='votes'
 
     def get_readings(self):
         "The method's readings with those of this run, without those that have no effect"

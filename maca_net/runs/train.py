@@ -123,24 +123,32 @@ def save_weights(model, file):
     except SafetensorError as e: raise OSError(f'{file} cannot be written ({e}): is the disk full?') from e
 
 # %% ../../nbs/56_runs.train.ipynb #830a3ebe
-class ProgressLines(Callback):
-    """Prints a line at the beginning and then every `every` seconds: where the fit is, its loss, its speed and the
-    time left for the run"""
-    order,remove_on_fetch = 70,True
+class ProgressLines(FitCallback):
+    """Prints lines in place of bars: a row of named columns after each epoch, epochs counted from 1, and every `every`
+    seconds where the fit is, its loss, its speed and the time that is left"""
+    order,remove_on_fetch,logger_before = 70,True,None
     def __init__(self,
         every:float=50., # Seconds between two lines; a line waits for the end of a batch
         clock=time.monotonic, # Seconds
         say=partial(print, flush=True), # Called with each line
-    ): self.every,self.clock,self.say = every,clock,say
+        of:str='the run', # What the time is left for
+    ): self.every,self.clock,self.say,self.of = every,clock,say,of
 
-    def before_fit(self):
-        if not is_fitting(self.learn): return
+    def after_create(self):
+        # fastprogress's table runs together in a file
+        if hasattr(self.learn, 'progress'): self.learn.remove_cb(self.progress)
+
+    def start_fit(self):
         # fastprogress takes every output for a terminal, and would draw its bars into a file too
         fastprogress.NO_BAR = not is_watched()
         # of validation, of training
-        self.spent,self.batches,self.images,self.said = [0., 0.],[0, 0],0,self.clock()
+        self.spent,self.batches,self.images,self.said,self.headed = [0., 0.],[0, 0],0,self.clock(),False
+        if self.logger!=noop: self.logger_before,self.learn.logger = self.logger,self.row
         self.say(f'training {self.n_epoch} epochs of {len(self.dls.train)} batches, validating on '
             f'{len(self.dls.valid)}')
+
+    def end_fit(self):
+        if self.logger_before is not None: self.learn.logger,self.logger_before = self.logger_before,None
 
     def before_train(self): self.t = self.clock()
     def before_validate(self): self.t = self.clock()
@@ -153,7 +161,7 @@ class ProgressLines(Callback):
         self.images += find_bs(self.yb)*kind
         self.t = now
         if now-self.said<self.every: return
-        self.said = now
+        self.said,self.headed = now,False
         self.say(self.line())
 
     def line(self):
@@ -162,7 +170,7 @@ class ProgressLines(Callback):
         where = f'epoch {self.epoch+1} of {self.n_epoch}, {what} {self.iter+1} of {self.n_iter}'
         speed = self.images/max(self.spent[1], 1e-9)
         how = f': loss {self.smooth_loss.item():.4f}, {speed:.0f} images/s' if self.batches[1] else ''
-        return f'{where}{how}, {duration(self.left())} left for the run'
+        return f'{where}{how}, {duration(self.left())} left for {self.of}'
 
     def left(self):
         "Seconds that the rest of the fit will take"
@@ -171,6 +179,21 @@ class ProgressLines(Callback):
         epochs,n_train,n_valid = self.n_epoch-self.epoch,len(self.dls.train),len(self.dls.valid)
         done_train,done_valid = (self.iter+1, 0) if self.training else (n_train, self.iter+1)
         return train*(epochs*n_train-done_train) + valid*(epochs*n_valid-done_valid)
+
+# %% ../../nbs/56_runs.train.ipynb #830a3ebf
+@patch
+def row(self:ProgressLines,
+    values, # Of the columns of an epoch, as fastai's `Recorder` hands them to a logger
+):
+    "Print the columns of an epoch, below their names if another line stands between"
+    shown = [(n, _cell(v+1 if n=='epoch' else v)) for n,v in zip(self.recorder.metric_names, values)
+        if n!='valid_loss']                                       # `valid_ce` is that column
+    for i in range(self.headed, 2): self.say('  '.join(cell[i].rjust(max(len(cell[0]), 7)) for cell in shown))
+    self.headed = True
+
+def _cell(value):
+    if value is None: return '-'
+    return f'{value:.4f}' if isinstance(value, (float, np.floating)) else str(value)
 
 # %% ../../nbs/56_runs.train.ipynb #46226184
 RUN_TOML = 'run.toml'                                            # in the folder of a run: its options, for --config
@@ -229,7 +252,7 @@ def check_names(
     cfg:RunConfig, # A run
 ):
     """Raises `ValueError` or `OSError` for a path, a list of labels, blind faces, a backbone, weights or readings that
-    are not there, before any data are read"""
+    are not there, and for options that the method refuses, before any data are read"""
     if idle := cfg.idle_readings():
         raise ValueError(f'readings {", ".join(idle)}: they are of attention heads, and this run has none')
     for k in ('path', 'labels'):
@@ -239,6 +262,7 @@ def check_names(
     if cfg.blind: blind_files(cfg.blind)
     if cfg.teacher: teacher_list(cfg.teacher)
     plan = resolve(cfg)
+    plan.method.check(cfg)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')                             # they come again with the network that is trained
         build_network(2, plan.method, readings=plan.readings, **vars(plan.backbone))
@@ -262,6 +286,7 @@ def prepare_run(cfg, out, faces, cbs, held):
     if plan.method.stages:
         _claim(run, held)
         labels = run_stages(run)
+        print(f'{_part(run)} ({plan.method.name}), on these labels', flush=True)
     set_seed(cfg.seed)
     run.dls = _training_dls(run)
     run.log,run.checkpoint = RunLog(out),Checkpoint(out/'checkpoint.pt', key=_checkpoint_key(run))
@@ -304,13 +329,13 @@ def _checkpoint_key(run):
     return json.dumps({**cfg, 'processes': max(1, num_distrib()), 'images': run.images})
 
 # %% ../../nbs/56_runs.train.ipynb #8d76c93e
-def _learner(run, method, dls, cbs, labels=None, readings=None):
+def _learner(run, method, dls, cbs, labels=None, readings=None, stage=None):
     "The `Learner` of a run, or of one of its stages"
     cfg,fit = run.cfg,run.plan.fit
     if fit.ema: cbs = [*cbs, EMA(fit.ema)]
     if fit.grow: cbs = [*cbs, GrowSize(fit.grow)]
     if fit.accumulate>1: cbs = [*cbs, GradientAccumulation(cfg.bs*fit.accumulate//max(1, num_distrib()))]
-    if not is_watched() and not rank_distrib(): cbs = [*cbs, ProgressLines()]
+    if not is_watched() and not rank_distrib(): cbs = [*cbs, ProgressLines(of=_part(run, stage))]
     return maca_learner(dls, method=method, readings=run.plan.readings if readings is None else readings,
         **vars(run.plan.backbone), labels=labels,
         precision=cfg.precision, label_smoothing=fit.label_smoothing, checkpointing=cfg.checkpointing,
@@ -339,6 +364,16 @@ def _fit_by(learn, fit):
         one_cycle=learn.fit_one_cycle)
     by[fit.schedule](fit.epochs, fit.lr if fit.backbone_lr==1 else [fit.lr*fit.backbone_lr, fit.lr])
 
+# %% ../../nbs/56_runs.train.ipynb #1b7f6117
+def _part(run, stage=None):
+    "A training of a run in words; `stage` None: the last one"
+    n = len(run.plan.method.stages)
+    return f'training {n+1 if stage is None else stage+1} of {n+1}' if n else 'the run'
+
+def _stage_costs(out):
+    "What the stages that are done took: dicts with `seconds` and `hardware`"
+    return [read_json(f) for f in sorted(out.glob('cost-stage-*.json'))]
+
 # %% ../../nbs/56_runs.train.ipynb #1b7f6118
 def run_stages(run):
     "Train the stages of a method in order; the labels that the last one wrote"
@@ -348,12 +383,15 @@ def run_stages(run):
         if not file.is_file():
             method = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
             own = type(method.readings) is not type(run.plan.readings)       # a stage of another kind of method
+            print(f'{_part(run, i)} ({method.name}), to write labels', flush=True)
             set_seed(run.cfg.seed)
             dls = face_dls(run.faces, **vars(run.plan.batches), device=run.dev, rows=True)
-            learn = _learner(run, method, dls, [Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')], labels,
-                method.readings if own else None)
+            checkpoint = Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')
+            learn = _learner(run, method, dls, [checkpoint], labels, method.readings if own else None, i)
             with distributed(learn): _fit_by(learn, run.plan.fit)
             labels = stage.write_labels(learn, as_plain(dls.train.targets()) if labels is None else labels)
+            cost = dict(seconds=checkpoint.elapsed(), hardware=hardware_name(run.dev))
+            write_json(run.out/f'cost-stage-{i}.json', cost)       # before the labels, which end the stage
             with atomic_path(file) as tmp, open(tmp, 'wb') as f: np.save(f, as_plain(labels).cpu().numpy())
             state.unlink(missing_ok=True)
         labels = torch.from_numpy(np.load(file, allow_pickle=False))
@@ -389,9 +427,12 @@ def score_finished(run):
 
 # %% ../../nbs/56_runs.train.ipynb #593e04a7
 def _cost(run):
-    model,log,fit = run.learn.model,run.log,run.plan.fit
+    "What a run cost: hours of all its trainings, images a second of the last"
+    model,log,fit,stages = run.learn.model,run.log,run.plan.fit,_stage_costs(run.out)
+    hardware,seconds = [s['hardware'] for s in stages]+log.hardware,sum(s['seconds'] for s in stages)
     return dict(parameters=sum(p.numel() for p in model.parameters()), flops=count_flops(model, run.cfg.size, run.dev),
-        hardware=', then '.join(log.hardware), peak_mb=peak_memory(run.dev), hours=run.checkpoint.elapsed()/3600,
+        hardware=', then '.join(dict.fromkeys(hardware)), peak_mb=peak_memory(run.dev),
+        hours=(seconds+run.checkpoint.elapsed())/3600,
         train_images_per_s=fit.epochs*len(run.dls.train)*run.cfg.bs/log.train_seconds)
 
 # %% ../../nbs/56_runs.train.ipynb #ae78fa0a

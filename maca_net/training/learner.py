@@ -180,10 +180,17 @@ def maca_learner(
         metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(deduplicated=True), ValidCE())+L(metrics),
         cbs=L(ModelOutputs(), TrimMemory(), *added)+L(cbs)+scaling, **kwargs)
     learn.method,learn.readings = method,readings
+    _warn_of_stages(method, labels)
     _warn_of_small_map(net, getattr(dls, 'size', None))
     return learn
 
 # %% ../../nbs/30_training.learner.ipynb #69201401
+def _warn_of_stages(method, labels):
+    "Warn where nobody has written the labels that a method in stages trains on"
+    if method.stages and labels is None:
+        warnings.warn(f'{method.name} trains on labels that its stages write, and here it gets those of the data: run '
+            'maca_train or train_run, which train the stages, or pass labels=TABLE')
+
 def _set_checkpointing(net):
     if not isinstance(net.backbone, ResNetBackbone):
         raise ValueError(f'checkpointing is for ResNets: leave it out for {net.backbone.arch}')

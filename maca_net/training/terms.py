@@ -14,6 +14,7 @@ from ..core import *
 from ..models.readings import *
 from ..models.network import *
 from ..losses import *
+from ..methods.base import *
 
 # %% ../../nbs/26_training.terms.ipynb #abd05e3c
 class ModelOutputs(Callback):
@@ -325,11 +326,8 @@ class OwnLoss(TermOf):
     ): super().__init__(name, function, replaces_ce=True)
     def start_fit(self):
         own = getattr(self.learn.loss_func, 'func', None)
-        options = {'label_smoothing': getattr(own, 'label_smoothing', 0.),
-            'balance=loss': getattr(own, 'weight', None) is not None}
-        for option,given in options.items():
-            if not given: continue
-            raise ValueError(f'{option} is for cross-entropy, which the term {self.name_} replaces: leave it out')
+        refuse_ce_options(f'the term {self.name_}', getattr(own, 'label_smoothing', 0.),
+            getattr(own, 'weight', None) is not None)
         super().start_fit()
     def term(self):
         y = self.yb[0].as_subclass(torch.Tensor)
