@@ -111,7 +111,8 @@ BACKBONES = Registry('backbone')
 FERPLUS_RULES = ('majority', 'argmax', 'soft')              # how the ten votes for a face become its label
 TARGETS = ('label', 'votes')                                # what is trained on
 BALANCES = ('sampling', 'loss')                             # every class equally often; weighted cross-entropy
-AUGMENTS = ('paper', 'none', 'strong')
+# the last: strong without mirror images and boxes, for a method whose views have them
+AUGMENTS = ('paper', 'none', 'strong', 'own_views')
 # mean and standard deviation to normalise with,
 STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3),
     # those of the weights' own training

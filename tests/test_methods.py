@@ -1,6 +1,7 @@
 "Runs of every method with readings of its own: trained, interrupted, read back, and named in a store."
 import warnings
-import pytest, torch
+from dataclasses import replace
+import numpy as np, pytest, torch
 from torch import nn
 from fastai.callback.core import Callback
 from maca_net.core import read_json, write_json
@@ -12,6 +13,7 @@ from maca_net.models.backbones import BACKBONES, Backbone
 from maca_net.options import METHODS
 from maca_net.runs.config import RunConfig
 from maca_net.runs.evaluate import load_run
+from maca_net.runs.people import run_signals, signal_table
 from maca_net.runs.train import train_run
 from maca_net.training.learner import build_network, maca_learner
 
@@ -24,8 +26,10 @@ BACKBONES.register(Backbone('two_strides', two_strides, 24, size=32))
 RUNS = dict(maca='fusion=mean,mi=decorrelation', baseline='classifier=batch_norm', recommended=None,
     dan='channel_start=small,mi_eps=2.2e-16,spare_centers=1,centers_decay=true', center='afc_weight=.01',
     cbam='reduction=8', soft_labels='mode=probability,drop=true', rul='grid=4', ls_sam='rho=.1', nla='js=logits',
-    scn='relabel_from=1,relabel_margin=.01', eac='erase=shared', ipa2lt='model_weight=1',
+    scn='relabel_from=0,relabel_margin=.01', eac='erase=shared', ipa2lt='model_weight=1',
     ran='gate=softmax', dmue='ramp=.5', pacvt='dim=32,heads=2,positions=none', gaave='sure=.2,cap_least=4')
+# values that say how ambiguous a face is, of the methods that have them
+SIGNALS = dict(scn=['-weight'], rul=['uncertainty'], nla=['weight'], dmue=['1 - confidence', 'mined label'])
 OTHERS = [m for m in RUNS if m not in ('maca', 'baseline', 'recommended')]      # notebooks 31 and 56 interrupt these
 
 def config(method, **kw):
@@ -62,6 +66,10 @@ def test_a_run_is_trained_interrupted_and_read_back(method, faces, tmp_path):
     model,info = load_run(tmp_path/'again', 'cpu')
     assert info['readings']==read_json(tmp_path/'whole'/'config.json')['readings']
     assert model(torch.zeros(2, 3, 32, 32)).shape==(2, 8)
+    voted = replace(faces, votes=np.random.default_rng(0).dirichlet([.3]*8, len(faces)).astype(np.float32))
+    table = signal_table(**run_signals(tmp_path/'again', voted, device='cpu'))
+    assert [*table.index]==SIGNALS.get(method, ['none'])
+    assert table.rho_of_probabilities.abs().max()<=1 and (method not in SIGNALS or table.rho.abs().max()<=1)
 
 @pytest.mark.parametrize('method', ['scn', 'gaave'])
 def test_a_learner_on_plain_loaders_fits_and_says_what_it_lacks(method, faces):

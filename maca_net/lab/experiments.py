@@ -212,9 +212,12 @@ _IN_WORDS = ('data', 'path', 'rule', 'method', 'arch', 'weights', 'size', 'epoch
 def kept_recipe(
     opts:dict, # Options of a cell
 )->dict:
-    "The recipe that the cell's method keeps at any scale; empty for a cell that is trained as the scale says"
+    """What a cell keeps of its method's recipe at any scale: a variant, and a cell of `OWN_RECIPE`, all of it; others
+    the augmentation, which belongs to their views. All else is as the scale says"""
     m = METHODS[opts['method']] if 'method' in opts else None
-    return m.recipe if m and (m.variant_of or OWN_RECIPE.items()<=opts.items()) else {}
+    if m is None: return {}
+    whole = m.variant_of or OWN_RECIPE.items()<=opts.items()
+    return m.recipe if whole else {k: v for k,v in m.recipe.items() if k=='augment'}
 
 # %% ../../nbs/60_lab.experiments.ipynb #e0000010
 def scale_text(
@@ -243,9 +246,10 @@ def _changed_options(base, leave_out):
 
 # %% ../../nbs/60_lab.experiments.ipynb #be158c74
 def _recipes_in_words(cells):
-    "A line for each method of the cells that is trained by a recipe of its own"
+    "A line for each method of the cells that is trained by a recipe of its own, or with an augmentation of its own"
     recipes = {c['method']: kept_recipe(c) for c in cells if kept_recipe(c)}
-    return [f'{m} by its own recipe: ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
+    how = {m: 'by its own recipe:' if METHODS[m].variant_of else 'with' for m in recipes}
+    return [f'{m} {how[m]} ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
 
 # %% ../../nbs/60_lab.experiments.ipynb #d8de82f8
 # they decide where a run happens, or what else comes out of it
@@ -315,10 +319,11 @@ def cell_config(
     opts:dict, # Options of the cell
     seed:int, # Of the run
 )->RunConfig: # `canonical`
-    "The run of a cell. A method that is a variant of another by its recipe is trained by this recipe at any scale"
+    "The run of a cell, with what its method keeps at any scale"
     own = dict.fromkeys(kept_recipe(opts))
     # options of a schedule; the recipe has its own schedule
-    if own: own.update(dict.fromkeys(STEP_OPTIONS), warmup=_DEFAULTS['warmup'])
+    if 'schedule' in own or OWN_RECIPE.items()<=opts.items():
+        own.update(dict.fromkeys(STEP_OPTIONS), warmup=_DEFAULTS['warmup'])
     return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
 
 def seed_list(

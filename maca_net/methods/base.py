@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NoReadings', 'none_of', 'Stage', 'refuse_votes', 'refuse_ce_options', 'check_nothing', 'check_own_loss',
-           'check_one_label', 'Method', 'get_recipe']
+           'check_one_label', 'Method', 'get_recipe', 'claim_text']
 
 # %% ../../nbs/25_methods.base.ipynb #23a6fcdf
 from dataclasses import dataclass, field
@@ -66,6 +66,7 @@ class Method:
     rows:bool = False                   # Batches carry their images' numbers; the labels stand in a `LabelTable`
     stages:tuple = ()                   # `Stage`s, in order
     readings:Any = NoReadings()         # The choices it offers, and its own reading of each
+    signals:Callable|None = None        # (network, x, y) -> {name: B, larger for a more ambiguous face, or B x K}
     recipe:dict = field(default_factory=dict)   # Options of `RunConfig` in place of the paper's
     check:Callable = check_nothing      # `RunConfig` -> raises `ValueError`, which names the option and says what to do
     variant_of:str = ''                 # A method with other readings and recipe only; runs are stored under its name
@@ -85,3 +86,15 @@ def get_recipe(
 )->dict: # Options of `RunConfig`
     "The recipe of a method; options of a run come first"
     return METHODS[method].full_recipe()
+
+# %% ../../nbs/25_methods.base.ipynb #25c00002
+def claim_text(
+    claim:str, # What is measured
+    figure:float, # What was found
+    threshold:float, # What the claim asks for, or the figure of a plain network
+    below:bool=False, # Whether the figure has to be below the threshold, not above
+)->str:
+    "A figure, its threshold, and whether the threshold was reached"
+    reached = figure<threshold if below else figure>threshold
+    return (f'{claim}: {figure:.2f}, threshold {"below" if below else "above"} {threshold:.2f}: '
+        f'{"reached" if reached else "not reached"}')

@@ -6,7 +6,7 @@
 __all__ = ['DMUEReadings', 'ramps', 'other_classes', 'in_columns', 'auxiliary_loss', 'mined_labels', 'soft_loss',
            'similarity_loss', 'class_closeness', 'label_confidence', 'branch_logits', 'all_branches', 'dmue_head',
            'dmue_network', 'dmue_signals', 'check_labels', 'weights_now', 'dmue_target', 'dmue_soft', 'dmue_similar',
-           'dmue_auxiliary', 'classes_there', 'dmue_terms', 'dmue_callbacks']
+           'dmue_auxiliary', 'classes_there', 'dmue_terms', 'dmue_callbacks', 'dmue_ambiguity']
 
 # %% ../../nbs/46_methods.dmue.ipynb #13ebe8f7
 from dataclasses import dataclass
@@ -180,6 +180,7 @@ def dmue_network(n_out, backbone, readings):
     net = HeadNetwork(backbone, dmue_head, norm=norm, dropout=nn.Dropout(readings.dropout), branch_classifiers=each,
         classifier=nn.Linear(c, n_out, bias=False),
         confidence=nn.Sequential(nn.Linear(2*n_out, n_out), nn.PReLU(), nn.Linear(n_out, 1)))
+    net.dmue = readings
     for layer in (*each, net.classifier): nn.init.normal_(layer.weight, std=.001)
     return net
 
@@ -263,8 +264,13 @@ def dmue_callbacks(readings):
     from maca_net.training.labels import StartBranches
     return [StartBranches()]
 
+def dmue_ambiguity(net, x, y):
+    "The doubt in each label, B, and the mined labels, B x K"
+    s = dmue_signals(net, x, y, net.dmue.temperature)
+    return {'1 - confidence': 1-s['confidence'], 'mined label': s['mined']}
+
 METHODS.register(Method('dmue', 'DMUE (She et al. 2021): a branch for each class says what else its faces look like',
-    dmue_network, dmue_terms, dmue_callbacks, readings=DMUEReadings(),
+    dmue_network, dmue_terms, dmue_callbacks, signals=dmue_ambiguity, readings=DMUEReadings(),
     recipe=dict(opt='adam', lr=1e-3, backbone_lr=.1, step=5, gamma=.3, balance='sampling'), check=check_one_label,
     cite='She, Hu, Shi, Wang, Shen and Mei 2021, Dive into Ambiguity: Latent Distribution Mining and Pairwise '
         'Uncertainty Estimation for Facial Expression Recognition'))

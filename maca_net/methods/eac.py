@@ -74,10 +74,10 @@ def eac_terms(readings):
 def eac_callbacks(readings):
     "What makes the views"
     from maca_net.training.labels import Views
-    return [Views(partial(eac_views, erase=readings.erase))]
+    return [Views(partial(eac_views, erase=readings.erase), in_place=True)]
 
 METHODS.register(Method('eac', 'EAC (Zhang et al. 2022): the class maps of a face and of its mirror image must agree',
     eac_network, eac_terms, eac_callbacks, readings=EACReadings(),
-    recipe=dict(opt='adam', lr=2e-4, step=1, gamma=.9, augment='none'),
+    recipe=dict(opt='adam', lr=2e-4, step=1, gamma=.9, augment='own_views'),
     cite='Zhang, Wang, Ling and Deng 2022, Learn From All: Erasing Attention Consistency for Noisy Label Facial '
         'Expression Recognition'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NLAReadings', 'gaussian', 'oblique', 'noise_aware_weight', 'view_divergence', 'nla_loss', 'face_and_mirror',
-           'nla_terms', 'check_nla']
+           'nla_terms', 'check_nla', 'nla_signals']
 
 # %% ../../nbs/42_methods.nla.ipynb #a94291cb
 import math
@@ -102,7 +102,11 @@ def check_nla(cfg):
     check_one_label(cfg)
     check_own_loss(cfg)
 
+def nla_signals(net, x, y):
+    "The weight of each face at the end of training: faces between two classes have a large one"
+    return {'weight': noise_aware_weight(net(x).softmax(1), y)}
+
 METHODS.register(Method('nla', 'NLA (2025): cross-entropy weighted by how the label stands, and agreeing mirror images',
-    plain_network, nla_terms, views=face_and_mirror, readings=NLAReadings(),
+    plain_network, nla_terms, views=face_and_mirror, signals=nla_signals, readings=NLAReadings(),
     recipe=dict(opt='adam', lr=1e-4, step=1, gamma=.9), check=check_nla,
     cite='Noise-aware Label Adaptation for facial expression recognition, AAAI 2025, github.com/jungyu0413/NLA'))

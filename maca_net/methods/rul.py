@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RULReadings', 'mix_by_uncertainty', 'pair_loss', 'map_grid', 'rul_branch', 'rul_uncertainty', 'rul_head',
-           'rul_network', 'rul_pairs', 'rul_terms']
+           'rul_network', 'rul_pairs', 'rul_terms', 'rul_signals']
 
 # %% ../../nbs/40_methods.rul.ipynb #e6f6c9b6
 from dataclasses import dataclass
@@ -100,6 +100,11 @@ def rul_terms(readings):
     from maca_net.training.terms import TermOf
     return [TermOf('pairs', rul_pairs, replaces_ce=True)]
 
+def rul_signals(net, x, y):
+    "The uncertainty of each face"
+    return {'uncertainty': rul_uncertainty(net, net.forward_features(x))}
+
 METHODS.register(Method('rul', 'RUL (Zhang et al. 2021): features of two faces mixed by their uncertainties',
-    rul_network, rul_terms, readings=RULReadings(), recipe=dict(opt='adam', lr=2e-3, backbone_lr=.1, step=1, gamma=.9),
+    rul_network, rul_terms, signals=rul_signals, readings=RULReadings(),
+    recipe=dict(opt='adam', lr=2e-3, backbone_lr=.1, step=1, gamma=.9),
     cite='Zhang, Wang and Deng 2021, Relative Uncertainty Learning for Facial Expression Recognition'))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCNReadings', 'high_count', 'low_group', 'rank_loss', 'scn_head', 'scn_network', 'scn_relabel', 'scn_rank',
-           'scn_terms', 'scn_callbacks', 'check_scn']
+           'scn_terms', 'scn_callbacks', 'check_scn', 'scn_signals']
 
 # %% ../../nbs/43_methods.scn.ipynb #bb5ddf02
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class SCNReadings:
     rank_margin:float=.15       # δ1, between the mean weights of the groups
     rank_weight:float=1.        # of the rank regularisation in the loss
     relabel:str='low'           # whose labels may be rewritten: 'low' group, 'all', 'none'
-    relabel_from:int=10         # first epoch of relabelling, counted from 1
+    relabel_from:float=.25      # first epoch of relabelling, as a share of the epochs
     relabel_margin:float=.2     # δ2, between the largest probability and that of the label
 
     def __post_init__(self):
@@ -29,8 +29,8 @@ class SCNReadings:
         for k in ('beta', 'rank_margin', 'relabel_margin'):
             if not 0<=getattr(self, k)<=1: raise ValueError(f'{k} is a share in 0..1, not {getattr(self, k)!r}')
         if not self.rank_weight>=0: raise ValueError(f'rank_weight is a weight >= 0, not {self.rank_weight!r}')
-        if self.relabel_from!=int(self.relabel_from) or self.relabel_from<1:
-            raise ValueError(f'relabel_from is an epoch, counted from 1, not {self.relabel_from!r}')
+        if not 0<=self.relabel_from<1:
+            raise ValueError(f'relabel_from is a share of the epochs in 0..1, below 1, not {self.relabel_from!r}')
 
 # %% ../../nbs/43_methods.scn.ipynb #3168ed20
 def high_count(
@@ -106,7 +106,11 @@ def check_scn(cfg):
     "Refuses votes, which cannot be relabelled"
     refuse_votes('relabelling', cfg.on_votes and cfg.get_readings().relabel!='none')
 
+def scn_signals(net, x, y):
+    "The weights with a minus sign: a face that SCN calls uncertain has a small weight"
+    return {'-weight': -net.outputs(x)['importance']}
+
 METHODS.register(Method('scn', 'SCN (Wang et al. 2020): a weight for each face, ranked, and labels that are rewritten',
-    scn_network, scn_terms, scn_callbacks, rows=True, readings=SCNReadings(), check=check_scn,
+    scn_network, scn_terms, scn_callbacks, rows=True, signals=scn_signals, readings=SCNReadings(), check=check_scn,
     recipe=dict(lr=.1, schedule='step', step=15, wd=1e-4),
     cite='Wang, Peng, Yang, Lu and Qiao 2020, Suppressing Uncertainties for Large-Scale Facial Expression Recognition'))
