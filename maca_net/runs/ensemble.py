@@ -43,11 +43,13 @@ def ensemble_calibration(
 )->dict: # What `calibration` returns
     "Cross-fitted: all temperatures, of members and ensemble, are fitted on the half that a face is not in"
     bare = [{k: v for k,v in p.items() if k!='temperature'} for p in members]
-    out,first = np.array(mean),calibration_halves(targs)
-    for half in (first, ~first):
-        p = _calibrated_mean(bare, targs, flip, half)
-        out[~half] = tempered(p, fit_temperature(p[half], targs[half]))[~half]
-    return calibration(mean, targs, calibrated=out)
+    def drawn(seed):
+        out,first = np.array(mean),calibration_halves(targs, seed)
+        for half in (first, ~first):
+            p = _calibrated_mean(bare, targs, flip, half)
+            out[~half] = tempered(p, fit_temperature(p[half], targs[half]))[~half]
+        return out
+    return calibration(mean, targs, calibrated=[drawn(s) for s in range(HALF_DRAWS)])
 
 # %% ../../nbs/57_runs.ensemble.ipynb #6c31bdc7
 _T = schema.number(COOLEST/2, 2*HOTTEST)
