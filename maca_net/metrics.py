@@ -43,20 +43,21 @@ def reliability(
 def calibration(
     probs:np.ndarray, # n x K probabilities of validation faces
     targs:np.ndarray, # n class numbers
-    seed:int=0, # Of the halves, see `calibration_halves`
     temperature:float=None, # That of other faces: only measured here
-    calibrated:np.ndarray=None, # n x K, cross-fitted elsewhere; None: here
+    calibrated:list=None, # Of n x K each, cross-fitted elsewhere; None: here, over `HALF_DRAWS` draws of the halves
 )->dict: # temperature; ece, ece_mass and nll; the same with _calibrated, cross-fitted; n
-    """The temperature that is fitted to all faces, and the errors after cross-fitting over two halves. If cross-fitting
-    does not lower the NLL, the temperature is 1"""
+    """The temperature that is fitted to all faces, and the errors after cross-fitting over two halves, the means over
+    several draws of the halves. If cross-fitting does not lower the NLL, the temperature is 1"""
     probs,targs = np.asarray(probs, np.float64),np.asarray(targs)
-    if temperature is not None: t,q = temperature,tempered(probs, temperature)
+    if temperature is not None: t,draws = temperature,[tempered(probs, temperature)]
     else:
-        q = calibrated if calibrated is not None else cross_fitted(probs, targs, seed) if len(targs)>1 else probs
-        helps = mean_nll(q, targs)<mean_nll(probs, targs)
-        t,q = (fit_temperature(probs, targs), q) if helps else (1., probs)
-    after = {f'{k}_calibrated': v for k,v in _errors(q, targs).items()}
-    return dict(temperature=t, n=len(targs), **_errors(probs, targs), **after)
+        seeds = range(HALF_DRAWS) if len(targs)>1 else ()
+        draws = calibrated or [cross_fitted(probs, targs, s) for s in seeds] or [probs]
+        helps = np.mean([mean_nll(q, targs) for q in draws])<mean_nll(probs, targs)
+        t,draws = (fit_temperature(probs, targs), draws) if helps else (1., [probs])
+    before,after = _errors(probs, targs),[_errors(q, targs) for q in draws]
+    return dict(temperature=t, n=len(targs), **before,
+        **{f'{k}_calibrated': float(np.mean([o[k] for o in after])) for k in before})
 
 def mean_nll(
     probs:np.ndarray, # n x K probabilities

@@ -2,7 +2,7 @@
 from dataclasses import replace
 import numpy as np, pytest, torch
 from maca_net.all import (RunConfig, face_dls, load_run, maca_learner, predict_probs, read_synth,
-    read_valid_predictions, run_key, teacher_answers, train_run)
+    read_valid_predictions, run_key, sha256, teacher_answers, teacher_list, train_run, write_json)
 
 BASE = RunConfig(n_faces=160, method='baseline', arch='resnet18', size=32, epochs=2, bs=32, lr=.02, schedule='cosine',
     augment='none', device='cpu')
@@ -35,7 +35,12 @@ def test_a_student_learns_the_answers(teacher, faces, tmp_path):
     want,got = teacher_answers([teacher], faces, 'cpu'),torch.cat(seen).numpy()
     assert len(got) and all(np.abs(want-t).sum(1).min()<1e-5 for t in got)
     assert res['n']==int((faces.df.split=='valid').sum()) and 'votes_kl' not in res
-    assert load_run(tmp_path/'student')[1]['config']['teacher']==str(teacher.resolve())
+    info = load_run(tmp_path/'student')[1]
+    assert info['config']['teacher']==str(teacher.resolve())
+    taught_by, = info['teachers']
+    assert (taught_by['name'], taught_by['sha256'], taught_by['track'])==(
+        'teacher', sha256(teacher/'model.safetensors'), 'scratch')
+    assert res['track']=='scratch + teacher (scratch)' and res['scale'].endswith('from scratch + teacher (scratch)')
 
 def test_which_run_it_is_depends_on_the_teacher_not_on_its_folder(teacher, tmp_path):
     cfg = replace(BASE, teacher=str(teacher))
@@ -43,6 +48,12 @@ def test_which_run_it_is_depends_on_the_teacher_not_on_its_folder(teacher, tmp_p
     elsewhere.symlink_to(teacher)
     assert run_key(cfg)==run_key(replace(cfg, teacher=str(elsewhere)))!=run_key(BASE)
     assert run_key(cfg)!=run_key(replace(cfg, teacher_weight=.9))
+    ensemble = tmp_path/'ensemble'                                      # counts as its members
+    ensemble.mkdir()
+    (ensemble/'0-a').symlink_to(teacher)
+    write_json(ensemble/'ensemble.json', dict(members=['0-a']))
+    assert run_key(cfg)==run_key(replace(cfg, teacher=str(ensemble)))
+    assert teacher_list(str(ensemble))==[ensemble/'0-a']
 
 def test_a_teacher_of_other_classes_is_named(teacher, faces):
     keep = faces.df.label!='contempt'

@@ -9,6 +9,7 @@ __all__ = ['lab_parser', 'study_from_options', 'parse_seeds', 'maca_lab']
 import argparse, re, sys
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from ..core import *
 from ..options import *
 from ..runs.config import *
@@ -43,6 +44,8 @@ _LAB = '''examples:
       every run also stores answers for faces without labels; finished runs do so where their weights are
   maca_lab score-blind results/ferplus labels.csv
       if you have the labels of these faces: score the answers
+  maca_lab score-blind blind_predictions.csv labels.csv
+      the same for a table of answers, such as the one of the model of the package
   maca_lab pack --data ferplus --path FERPlus --blind FERPlus_blind --out FERPlus.pack
       the faces in one file, for a machine without internet; use it there by --data pack --path FERPlus.pack
   maca_lab gpu results/ferplus --pack FERPlus.pack --minutes 13
@@ -141,11 +144,15 @@ def lab_parser():
     test.add_argument('--cells', nargs='+', metavar='LABEL', help='score only these cells of the experiment')
     test.add_argument('--device', metavar='DEVICE',
         help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
-    blind = add('score-blind', 'score the stored answers for blind faces (faces without labels); needs their labels')
+    blind = add('score-blind', 'score the stored answers for blind faces (faces without labels); needs their labels',
+        store=False)
+    blind.add_argument('store', metavar='STORE',
+        help='folder that maca_lab run wrote, or a CSV file with the column name and the probability of each class')
     blind.add_argument('labels', metavar='LABELS.csv',
         help='table with the columns name and label, a row for each blind face; a face with an empty label is left out')
     blind.add_argument('--out', metavar='FILE',
-        help='where to write the scores (default: STORE/blind/scores.csv, where reports find them)')
+        help='where to write the scores (default: STORE/blind/scores.csv, where reports find them; those of a CSV file '
+        'are only shown)')
     merge = add('merge', 'copy runs from other stores into a store; a run that the store has already is kept')
     merge.add_argument('others', nargs='+', metavar='OTHER',
         help='stores to copy from, or folders that maca_lab gpu wrote')
@@ -306,18 +313,28 @@ def _test(store, path, device, experiment, cells):
     print(f'their columns and comparisons: maca_lab report {store}')
 
 # %% ../../nbs/87_cli.lab.ipynb #b1000070
+_BLIND_TITLES = {'accuracy %': 'accuracy', 'macro %': 'macro_accuracy', 'accuracy with mirror image %': 'flip_accuracy',
+    'macro with mirror image %': 'flip_macro_accuracy'}
+
+def _score_blind_table(file, labels):
+    "As `Store.score_blind_runs`, of the answers in a CSV file, which are of one view"
+    import pandas as pd
+    from maca_net.runs.blind import read_blind_labels, read_blind_table, score_blind
+    predictions,vocab = read_blind_table(file)
+    s = score_blind(predictions, read_blind_labels(labels), vocab, file)
+    scores = {k: s[k] for k in ('accuracy', 'macro_accuracy', 'macro_f1', 'nll', 'ece')}
+    return pd.DataFrame([dict(key=Path(file).name, faces=s['n'], **scores)])
+
 def _score_blind(store, labels, out):
     from maca_net.lab.store import Store
-    s = Store(store)
-    t = s.score_blind_runs(labels)
+    is_table = Path(store).is_file()
+    t = _score_blind_table(store, labels) if is_table else Store(store).score_blind_runs(labels)
     def percent(name): return (100*t[name]).map('{:.2f}'.format)
-    shown = t[['faces']].set_index(t.key.rename(None)).assign(**{title: percent(k).tolist() for title,k in {
-        'accuracy %': 'accuracy', 'macro %': 'macro_accuracy', 'accuracy with mirror image %': 'flip_accuracy',
-        'macro with mirror image %': 'flip_macro_accuracy'}.items()})
-    print(shown.to_string())
-    if out is None: out = s.keep_blind_scores(t)
-    else: t.to_csv(out, index=False)
-    print(f'scores in {out}')
+    shown = {title: percent(k).tolist() for title,k in _BLIND_TITLES.items() if k in t}
+    print(t[['faces']].set_index(t.key.rename(None)).assign(**shown).to_string())
+    if out: t.to_csv(out, index=False)
+    elif not is_table: out = Store(store).keep_blind_scores(t)
+    if out: print(f'scores in {out}')
 
 # %% ../../nbs/87_cli.lab.ipynb #k0000002
 def _pack(out, data, path, blind, **options):

@@ -33,6 +33,8 @@ _TRAIN = '''examples:
       without a folder valid a fifth of each class is set aside
   maca_train --config runs/paper-0/run.toml --out runs/paper-0-again
       a run again, from the options that it wrote; an option on the command line replaces the one in the file
+  maca_train --data ferplus --path FERPlus --teacher runs/a,runs/b --teacher-weight .7
+      knowledge distillation: one network learns the mean answers of two finished runs, or of an ensemble
   maca_train --data ferplus --path FERPlus --log tensorboard --out runs/a
       with curves to watch: tensorboard --logdir runs/a/log (extra log)'''
 

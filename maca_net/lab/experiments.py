@@ -11,7 +11,6 @@ __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'TUN
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from ..core import *
 from ..options import *
@@ -231,8 +230,9 @@ def scale_text(
     base = replace(base, **alike)
     rule = f' ({base.rule})' if DATASETS[base.data].needs('rule') else ''
     name = scale_name(base)
-    starts = list(dict.fromkeys(start_text(c.get('weights', base.weights)) for c in cells))
-    if len(starts)>1: name = name.replace(start_text(base.weights), f'several tracks ({", ".join(starts)})')
+    def start(c): return start_text(c.get('weights', base.weights), teacher_tracks(c.get('teacher', base.teacher)))
+    starts = list(dict.fromkeys(map(start, cells)))
+    if len(starts)>1: name = name.replace(start({}), f'several tracks ({", ".join(starts)})')
     # every cell has its own size
     if len({c.get('size') for c in cells})>1: name = name.replace(f', {base.size} px', '')
     parts = [f'{base.data}{rule}: {name}', _changed_options(base, set_by_all), *_recipes_in_words(cells)]
@@ -248,15 +248,12 @@ def _changed_options(base, leave_out):
 def _recipes_in_words(cells):
     "A line for each method of the cells that is trained by a recipe of its own, or with an augmentation of its own"
     recipes = {c['method']: kept_recipe(c) for c in cells if kept_recipe(c)}
-    how = {m: 'by its own recipe:' if METHODS[m].variant_of else 'with' for m in recipes}
+    how = {m: 'by its own recipe:' if 'lr' in r else 'with' for m,r in recipes.items()}
     return [f'{m} {how[m]} ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
 
 # %% ../../nbs/60_lab.experiments.ipynb #d8de82f8
 # they decide where a run happens, or what else comes out of it
 PLACE_OPTIONS = ('path', 'device', 'pixel_baseline', 'blind')
-
-@lru_cache
-def _name_and_hash(file, size, mtime): return f'{Path(file).name}:{sha256(file)[:12]}'
 
 def _teacher_hash(run):
     "Which network a teacher is, whatever its folder is called; its name where the folder is not here"
@@ -268,11 +265,8 @@ def identity_options(
 )->dict:
     "The options that say what a run is. A folder of one's own counts by its name, a file by its content"
     d = {k: v for k,v in asdict(cfg).items() if k not in PLACE_OPTIONS}
-    for k in ('weights', 'labels'):
-        if not d[k] or not Path(d[k]).is_file(): continue
-        s = Path(d[k]).stat()
-        d[k] = _name_and_hash(str(d[k]), s.st_size, s.st_mtime_ns)
-    if d['teacher']: d['teacher'] = ','.join(sorted(map(_teacher_hash, split_names(d['teacher']))))
+    for k in ('weights', 'labels'): d[k] = hashed_name(d[k])
+    if d['teacher']: d['teacher'] = ','.join(sorted(map(_teacher_hash, teacher_runs(d['teacher']))))
     return dict(d, path=data_name(cfg.data, cfg.path)) if DATASETS[cfg.data].own else d
 
 # %% ../../nbs/60_lab.experiments.ipynb #662bd5e6

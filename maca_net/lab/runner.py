@@ -58,7 +58,7 @@ def _row(store, key, cfg, figures=True, cbs=None):
     blind = cfg.blind and Path(cfg.blind).resolve().name
     own = identity_options(cfg)
     row = dict(asdict(cfg), key=key, path=own.get('path'), weights=own['weights'], blind=blind,
-        track=track_of(own['weights']), readings_all=asdict(cfg.get_readings()),
+        track=track_of(own['weights'], teacher_tracks(cfg.teacher)), readings_all=asdict(cfg.get_readings()),
         hardware=hardware_name(pick_device(cfg.device)), machine=platform.machine(), cores=os.cpu_count(),
         python=platform.python_version(), torch=torch.__version__, code=code_version(), error=None)
     out = store.work(key)

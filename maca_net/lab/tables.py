@@ -149,6 +149,12 @@ class StudyRows(RunPool):
     def learned(self, label)->bool:
         "Whether all finished runs of a cell learned"
         return not any(self.collapsed(k) for k in self.of(label).values())
+    def track(self, label):
+        "As the runs of a cell say, whose teachers may be elsewhere now; without runs as the options say"
+        opts = {**asdict(self.base), **self.experiment.cells.get(label, {})}
+        made = [self.rows.get(k, {}).get('track') for k in self.of(label).values()]
+        known = next((t for t in made if isinstance(t, str)), None)
+        return known or track_of(opts['weights'], teacher_tracks(opts['teacher']))
 
 # %% ../../nbs/65_lab.tables.ipynb #e06e10b4
 def reference_run(
@@ -281,7 +287,7 @@ def results_table(
         extra = [[t[k] for k in mine.values() if k in t] if learned else [] for t in (tested, blind)]
         out.append(dict(
             label=label, planned=len(mine), done=len(done), failed=len(made)-len(done), learned=learned,
-            is_reference=is_reference, track=track_of(opts.get('weights', base.weights)), **_run_by_run(made),
+            is_reference=is_reference, track=runs.track(label), **_run_by_run(made),
             **_scores_of(done if learned else [], *extra),
             **(_NO_COMPARISON if is_reference else compare_runs(runs, [*mine.values()], others)),
             paper=paper_number(exp.name, label, base.data, opts.get('weights', base.weights)), costs=mean_costs(done)))
@@ -383,7 +389,7 @@ def cell_differences(
     def compared(a, b):
         sides = [[*runs.of(l).values()] for l in (a, b)]
         return dict(claim=f'{a} over {b}', **compare_runs(runs, *sides, outcome),
-            tracks=' over '.join(dict.fromkeys(track_of(weights(o)) for o in (a, b))), paper=paper(a)-paper(b))
+            tracks=' over '.join(dict.fromkeys(map(runs.track, (a, b)))), paper=paper(a)-paper(b))
     return pd.DataFrame([compared(a, b) for a,b in pairs]).set_index('claim')
 
 # %% ../../nbs/65_lab.tables.ipynb #a9d0a8ee

@@ -114,6 +114,7 @@ class Weights:
     fetch:Callable            # () -> path of the file with the weights, which is downloaded if necessary
     read:Callable=None        # (file, backbone) -> names to tensors of the backbone; None: `read_weights`
     sha256:str=''             # SHA-256 of the file, or its first digits; '' if it was not published
+    also:tuple=()             # SHA-256 of other files with the same weights
     url:str=''                # Where the file comes from
     stats:tuple=None          # Mean and standard deviation of their training; None: those of the backbone
 

@@ -191,9 +191,9 @@ def fetch_weights(
 )->tuple: # (names to tensors, what a result says of them)
     "The tensors behind a name or in a file. Raises `FileNotFoundError`, `ConnectionError`, `ValueError`"
     if Path(weights).exists():
-        own = get_backbone(backbone.arch).read if hasattr(backbone, 'arch') else None
-        tensors = own(weights) if own else None
-        return tensors or read_weights(weights),dict(weights=Path(weights).name, sha256=sha256(weights))
+        entry = get_backbone(backbone.arch) if hasattr(backbone, 'arch') else None
+        tensors = entry.read(weights) if entry and entry.read else None
+        return tensors or read_weights(weights),_file_facts(weights, entry)
     w = named_weights(weights, backbone)
     file = w.fetch()
     digest = sha256(file)
@@ -201,6 +201,15 @@ def fetch_weights(
         raise ValueError(f'{file} is not what was published as {w.name}: remove it, and it is fetched anew')
     tensors = w.read(file, backbone) if w.read else read_weights(file)
     return tensors,dict(weights=w.name, url=w.url, sha256=digest, licence=w.licence, data=w.data)
+
+# %% ../../nbs/15_models.weights.ipynb #t15a0001
+def _file_facts(file, entry):
+    "What a result says of a file; of a published one, whatever it is called, what it says of its name"
+    digest = sha256(file)
+    def is_of(w): return digest in w.also or w.sha256 and digest.startswith(w.sha256)
+    w = next(filter(is_of, entry.weights.values() if entry else ()), None)
+    if w is None: return dict(weights=Path(file).name, sha256=digest)
+    return dict(weights=w.name, url=w.url, sha256=digest, licence=w.licence, data=w.data)
 
 # %% ../../nbs/15_models.weights.ipynb #255b36cf
 def named_weights(weights, backbone)->Weights:

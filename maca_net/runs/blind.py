@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLIND', 'blind_files', 'read_blind', 'predict_blind', 'write_blind', 'answer_blind', 'read_blind_labels',
-           'score_blind']
+           'read_blind_table', 'score_blind']
 
 # %% ../../nbs/54_runs.blind.ipynb #b1000002
 from fastai.vision.all import *
@@ -99,6 +99,20 @@ def read_blind_labels(
         raise ValueError(f'{file}: {len(twice)} names occur twice, such as {twice[0]}: give each face one row')
     if not (t.label!='').any(): raise ValueError(f'{file}: no face has a label: fill the column label')
     return t.set_index('name').label
+
+# %% ../../nbs/54_runs.blind.ipynb #t54a0002
+def read_blind_table(
+    file, # CSV with the column name and a column of probabilities for each class
+)->tuple: # (predictions as `predict_blind` gives them, class names)
+    "The answers for blind faces in a table. Raises `ValueError`, naming the file, for what is no such table"
+    t = read_table(file, ['name'], dtype=str)
+    vocab = [c for c in t if c!='name']
+    p = t[vocab].apply(pd.to_numeric, errors='coerce').to_numpy(float)
+    if len(vocab)<2 or not len(t) or not (np.abs(p.sum(1)-1)<.01).all() or (p<0).any():
+        raise ValueError(f'{file} holds no answers: it takes the column name, and a column for each class with '
+            'probabilities that add up to 1 for each face')
+    if t.name.duplicated().any(): raise ValueError(f'{file}: {t.name[t.name.duplicated()].iloc[0]} occurs twice')
+    return dict(names=t.name.to_numpy(), probs=p),vocab
 
 # %% ../../nbs/54_runs.blind.ipynb #b1000020
 def score_blind(

@@ -52,10 +52,10 @@ def identity(
         'stats', 'target', 'balance', 'label_smoothing', 'ema', 'seed', 'split_seed')
     return dict({k: c.get(k) for k in keep}, rule=data['rule'], label_list=c['labels'] and Path(c['labels']).name,
         images=data.get('images'),
-        method=c['method'], readings=info['readings'], weights=info['weights'], track=track_of(c.get('weights')),
+        method=c['method'], readings=info['readings'], weights=info['weights'], track=run_track(info),
         precision=info['precision'],
         code=info['code'],
-        synthetic=bool(data.get('synthetic')), scale=scale_name(run_config(info, '')))
+        synthetic=bool(data.get('synthetic')), scale=scale_name(run_config(info, ''), tracks_taught(info)))
 
 # %% ../../nbs/52_runs.evaluate.ipynb #88607bee
 def score_split(

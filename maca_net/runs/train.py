@@ -281,7 +281,7 @@ def prepare_run(cfg, out, faces, cbs, held):
     blind = read_blind(cfg.blind, faces.vocab, faces.size, faces.grey) if cfg.blind and not rank_distrib() else None
     linear = pixel_baseline(faces) if cfg.pixel_baseline else None
     run = SimpleNamespace(cfg=cfg, plan=plan, out=out, dev=dev, faces=faces, images=images, linear=linear,
-        blind=blind)
+        blind=blind, teachers=[])
     labels = None
     if plan.method.stages:
         _claim(run, held)
@@ -302,6 +302,7 @@ def _training_dls(run):
     cfg,faces,batches = run.cfg,run.faces,vars(run.plan.batches)
     if cfg.teacher:
         runs = teacher_list(cfg.teacher)
+        run.teachers = teacher_facts(runs)
         print(f'{len(runs)} teacher{"s"*(len(runs)>1)} answer{"s"*(len(runs)==1)} for the training faces', flush=True)
         answers = teacher_answers(runs, faces, run.dev)
         faces,batches = taught(faces, answers, cfg.teacher_weight, batches['target']),dict(batches, target='votes')
@@ -348,8 +349,8 @@ def _run_info(run):
     data = dict(faces.info, rule=faces.rule, images=run.images, counts=counts_table(faces).to_dict(), notes=faces.notes)
     return dict(config=absolute_options(run.cfg), readings=asdict(learn.readings), labels=list(run.dls.vocab),
         source_size=faces.size, grey=faces.grey,
-        stats=run.dls.stats, data=data, weights=learn.model.weights_info, precision=learn.model.precision,
-        device=str(run.dev),
+        stats=run.dls.stats, data=data, weights=learn.model.weights_info, teachers=run.teachers,
+        precision=learn.model.precision, device=str(run.dev),
         processes=max(1, num_distrib()), code=code_version(), python=platform.python_version(), torch=torch.__version__)
 
 # %% ../../nbs/56_runs.train.ipynb #f965f2a7
