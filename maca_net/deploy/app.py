@@ -6,9 +6,9 @@
 __all__ = ['NOTE', 'LOW', 'MAX_CARDS', 'NO_FACE', 'MAX_MB', 'MAX_FILES', 'CAPTIONS', 'CSS', 'EMPTY', 'LIVE_EVERY', 'LIVE_SECONDS',
            'LIVE_CARDS', 'LIVE_SIDE', 'LIVE_EMPTY', 'LOOPBACK', 'POLICY', 'HEADERS', 'REFUSED', 'stated_accuracy',
            'warning_text', 'scores_html', 'data_words', 'ethics_html', 'message_html', 'bars_html', 'maps_html',
-           'face_html', 'picture_html', 'checked_image', 'figures_html', 'run_html', 'batch_rows', 'batch_csv',
-           'batch_html', 'PageRun', 'open_page_run', 'file_info', 'answer_picture', 'answer_pictures', 'frame_file',
-           'answer_live', 'build_app', 'PageNames', 'PageGuard', 'launch_app']
+           'face_html', 'picture_html', 'checked_image', 'figures_html', 'run_html', 'made_text', 'batch_rows',
+           'batch_csv', 'batch_html', 'PageRun', 'open_page_run', 'file_info', 'answer_picture', 'answer_pictures',
+           'frame_file', 'answer_live', 'build_app', 'PageNames', 'PageGuard', 'launch_app']
 
 # %% ../../nbs/79_deploy.app.ipynb #6bf7ec0e
 import base64, binascii, contextlib, csv, errno, html, io, ipaddress, os, socket, tempfile
@@ -37,7 +37,7 @@ def stated_accuracy(
 )->float|None: # 0..1; None where nothing is stated
     "Share of the validation faces that a model names right, as its run or its file states"
     int8 = meta.get('int8')
-    said = metrics['accuracy'] if metrics else int8.get('accuracy') if isinstance(int8, dict) else None
+    said = metrics['accuracy'] if metrics else (int8 if isinstance(int8, dict) else meta).get('accuracy')
     return said if isinstance(said, (int, float)) and 0<=said<=1 else None
 
 # %% ../../nbs/79_deploy.app.ipynb #abda967c
@@ -235,11 +235,17 @@ def run_html(
     numbers = {'accuracy': f"{metrics['accuracy']:.1%}", 'mean over expressions': f"{metrics['macro_accuracy']:.1%}",
                'calibration error': f"{ece:.1%}", 'validation faces': f"{metrics['n']:,}"}
     cards = ''.join(f'<div><b>{v}</b><span>{k}</span></div>' for k,v in numbers.items())
-    c = info['config']
-    made = (f"{c['arch']}, method {c['method']}, {c['size']} px, {c['epochs']} epochs on {c['data']}, "
-            f"seed {c['seed']}, code {info['code']}")
+    figures = '' if 'members' in metrics else figures_html(run)
     return f'''<div class="maca-run"><div class="maca-cards">{cards}</div>
-<p class="maca-note">{html.escape(made)}</p>{figures_html(run)}</div>'''
+<p class="maca-note">{html.escape(made_text(info, metrics))}</p>{figures}</div>'''
+
+def made_text(info, metrics)->str:
+    "How a run was trained, or what the members of an ensemble are"
+    c = info['config']
+    members = [f"{m['method']}, {m['scale']}, seed {m['seed']}" for m in metrics.get('members', ())]
+    if members: return f'The mean of {len(members)} networks, trained on {c["data"]}: {"; ".join(members)}.'
+    return (f"{c['arch']}, method {c['method']}, {c['size']} px, {c['epochs']} epochs on {c['data']}, "
+            f"seed {c['seed']}, code {info['code']}")
 
 # %% ../../nbs/79_deploy.app.ipynb #8dd29b60
 def batch_rows(

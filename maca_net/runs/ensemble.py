@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENSEMBLE', 'ensemble_calibration', 'is_ensemble', 'ensemble_members', 'ensemble_temperatures', 'ensemble_scores',
-           'make_ensemble', 'evaluate_ensemble', 'ensemble_text']
+           'make_ensemble', 'mean_temperatures', 'evaluate_ensemble', 'ensemble_text']
 
 # %% ../../nbs/57_runs.ensemble.ipynb #d4cb4fc1
 import shutil
@@ -179,6 +179,24 @@ def _copy_member(run, to, p):
     names,pixels = read_valid_images(run)
     write_valid_images(to, names, pixels)
     write_json(to/'metrics.json', dict(read_json(run/'metrics.json'), calibration=p['calibration']))
+
+# %% ../../nbs/57_runs.ensemble.ipynb #5a1e0014
+def mean_temperatures(
+    runs, # Folders of runs
+    temperatures, # The temperature of each; None: uncalibrated
+)->dict: # temperature and temperature_flip; None where the runs were not validated on the same faces, or do not say so
+    "The temperatures of the mean of several runs, fitted to their validation predictions"
+    fitted = dict(temperature=None, temperature_flip=None)
+    if not all((Path(r)/'valid_predictions.npz').is_file() for r in runs): return fitted
+    names = [read_valid_images(r)[0] for r in runs]
+    answers = [dict(read_valid_predictions(r), temperature=t or 1.) for r,t in zip(runs, temperatures)]
+    targs = answers[0]['target']
+    same = all(n==names[0] and np.array_equal(p['target'], targs) for n,p in zip(names, answers))
+    if not same or not names[0]: return fitted
+    fitted['temperature'] = fit_temperature(_calibrated_mean(answers, targs, False), targs)
+    if all('flip_probs' in p for p in answers):
+        fitted['temperature_flip'] = fit_temperature(_calibrated_mean(answers, targs, True), targs)
+    return fitted
 
 # %% ../../nbs/57_runs.ensemble.ipynb #1ac48ba1
 def evaluate_ensemble(
