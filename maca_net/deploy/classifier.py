@@ -72,7 +72,8 @@ def metadata(
     return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes],
         frame=frame and frame.to_dict(), input=_INPUT.format(size=cfg['size']),
         **calibration_metadata(temperature_of(info) if calibrated else {}),
-        accuracy=info.get('accuracy'), trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'], weights_of=epoch,
+        accuracy=info.get('accuracy'), weights_of=epoch,
+        trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'],
         **{k: cfg[k] for k in ('method', 'arch', 'epochs', 'seed')})
 
 _INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear,
