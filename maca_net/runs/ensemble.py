@@ -186,17 +186,18 @@ def mean_temperatures(
     temperatures, # The temperature of each; None: uncalibrated
 )->dict: # temperature and temperature_flip; None where the runs were not validated on the same faces, or do not say so
     "The temperatures of the mean of several runs, fitted to their validation predictions"
-    fitted = dict(temperature=None, temperature_flip=None)
-    if not all((Path(r)/'valid_predictions.npz').is_file() for r in runs): return fitted
+    none = dict(temperature=None, temperature_flip=None)
+    if not all((Path(r)/'valid_predictions.npz').is_file() for r in runs): return none
     names = [read_valid_images(r)[0] for r in runs]
     answers = [dict(read_valid_predictions(r), temperature=t or 1.) for r,t in zip(runs, temperatures)]
     targs = answers[0]['target']
     same = all(n==names[0] and np.array_equal(p['target'], targs) for n,p in zip(names, answers))
-    if not same or not names[0]: return fitted
-    fitted['temperature'] = fit_temperature(_calibrated_mean(answers, targs, False), targs)
-    if all('flip_probs' in p for p in answers):
-        fitted['temperature_flip'] = fit_temperature(_calibrated_mean(answers, targs, True), targs)
-    return fitted
+    if not same or not names[0]: return none
+    def fit(flip):
+        mean = _calibrated_mean(answers, targs, flip)
+        return ensemble_calibration(answers, mean, targs, flip)['temperature']
+    flips = all('flip_probs' in p for p in answers)
+    return dict(temperature=fit(False), temperature_flip=fit(True) if flips else None)
 
 # %% ../../nbs/57_runs.ensemble.ipynb #1ac48ba1
 def evaluate_ensemble(
