@@ -157,10 +157,9 @@ _SHARE = schema.maybe(schema.number(0, 1))
 
 def _accuracy(run, info, epoch):
     "Share of the validation faces that a run's weights name right: from its metrics.json, or the header of a file"
-    if 'accuracy' in info: return schema.check_content(info['accuracy'], _SHARE, f'{run}, accuracy')
-    m = read_scores(file) if (file := run/'metrics.json').is_file() else {}
+    m = read_scores(file) if (file := run/'metrics.json').is_file() else info
     of = m if epoch=='best' else m.get('last') or {}
-    return schema.check_content(of.get('accuracy'), _SHARE, f'{file}, accuracy')
+    return schema.check_content(of.get('accuracy'), _SHARE, f'{run}, accuracy')
 
 # %% ../../nbs/52_runs.evaluate.ipynb #2775ad41
 def _network_of(info, config, device):
