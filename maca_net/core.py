@@ -149,22 +149,26 @@ def why_unread(
     """Why a file of tensors could not be read, in one line. The libraries have many messages for a truncated file;
     here they all become one"""
     cut = ('not a ZIP|central directory|EOF|index out of range|too small|invalid header length|'
-        'incomplete metadata|Invalid argument')
+        'incomplete metadata|Invalid argument|requires a buffer')
     if isinstance(e, EOFError) or re.search(cut, str(e)): return 'empty or truncated'
     if named := re.search(r'GLOBAL ([\w.]+)', str(e)): return f'beside tensors it holds {named[1]}'
-    # torch's own words advise to trust the file
-    return 'it is no file of tensors' if re.search('weights.only', str(e), re.I) else first_line(e)
+    # torch's own words advise to trust the file; a text, read as a pickle, fails anywhere
+    is_other = isinstance(e, (LookupError, TypeError, AttributeError)) or re.search('weights.only', str(e), re.I)
+    return 'it is no file of tensors' if is_other else first_line(e)
 
 # %% ../nbs/00_core.ipynb #94a59087
 @contextmanager
 def needs(
-    extra, # The extra of this package that brings them
+    extra, # The extra of this package that brings them; None: the package's own requirements
     *packages, # What is imported in the block
 ):
     "Import an optional library. Where the library is missing, the `ImportError` says how to get it"
     try: yield
     except ImportError as e:
-        raise ImportError(f'{" and ".join(packages)} is missing ({e}): pip install "maca_net[{extra}]"') from None
+        how = f'"maca_net[{extra}]"' if extra else f'maca_net{_LIGHT}'
+        raise ImportError(f'{" and ".join(packages)} is missing ({e}): pip install {how}') from None
+
+_LIGHT = '; what is installed here is enough only for answers by an .onnx or .xml file of maca_export'
 
 # %% ../nbs/00_core.ipynb #fe5f0d6f
 def is_watched()->bool:

@@ -123,6 +123,18 @@ def _is_out_of_memory(e):
     names = {c.__name__ for c in type(e).__mro__}
     return bool(names & {'MemoryError', 'OutOfMemoryError'}) or bool(re.search('allocate memory|out of memory', str(e)))
 
+# requirements of the package that answers without torch do not need (requirements-predict.txt)
+_HEAVY = ('torch', 'torchvision', 'fastai', 'fastprogress', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'safetensors',
+    'filelock')
+
+def _requirement_error(e):
+    "An error; where one of the package's requirements is missing, as `needs` says so"
+    name = (getattr(e, 'name', None) or '').partition('.')[0]
+    if not isinstance(e, ModuleNotFoundError) or name not in _HEAVY: return e
+    try:
+        with needs(None, name): raise e
+    except ImportError as said: return said
+
 def _without_bars():
     "Progress bars in a log are thousands of lines"
     from fastprogress import fastprogress
@@ -140,10 +152,12 @@ def _guard(
     warnings.showwarning = _show_warning
     # names of files may be any bytes
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')
-    if bars: _without_bars()
-    try: return f()
+    try:
+        if bars: _without_bars()
+        return f()
     except BrokenPipeError: parser.exit(1)
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
+        e = _requirement_error(e)
         # fastai puts the event that failed before it
         line = (str(e).splitlines() or [type(e).__name__])[-1].strip()
         parser.exit(2, f'{parser.prog}: error: {line}\n')

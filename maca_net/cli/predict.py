@@ -342,14 +342,17 @@ def _open_model(args):
 # %% ../../nbs/85_cli.predict.ipynb #76c62bd8
 def _show_camera(args):
     "A window with the faces before a camera, until it is closed"
+    from PIL import Image
     from maca_net.deploy.predict import draw_faces
     from maca_net.deploy.video import open_window, predict_live
+    shown = Image.new('RGB', (640,480))                                # until the first frame comes
     with contextlib.closing(open_window(f'maca_predict: camera {args.camera} (q ends)')) as window:
         predictor = _open_model(args)
         answers = predict_live(predictor, args.camera, .7 if args.momentum is None else args.momentum)
         with contextlib.closing(answers):
-            for _,im,pred in answers:
-                if not window.show(draw_faces(im, pred, args.landmarks)): break
+            for o in answers:
+                if o: shown = draw_faces(*o[1:], args.landmarks)
+                if not window.show(shown): break
 
 # %% ../../nbs/85_cli.predict.ipynb #01f9a3cb
 def _predict(args, bad):

@@ -34,6 +34,10 @@ def serve_parser():
     p.add_argument('--port', type=int, help='port to listen on (default: the first free one from 8000)')
     p.add_argument('--allow-host', action='append', metavar='NAME',
         help='another host name that requests may use, such as that of a proxy; may be given several times')
+    p.add_argument('--flip', action='store_true', help='average the probabilities of a face and of its mirror image: '
+        'twice the time, mostly a little better')
+    p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
+        help='leave the probabilities as the network gives them, without the temperature of the run')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
     p.add_argument('--device', help='cpu, cuda, mps for a run; by default a GPU when there is one')
     return p

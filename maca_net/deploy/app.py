@@ -6,7 +6,7 @@
 __all__ = ['NOTE', 'MAX_CARDS', 'NO_FACE', 'MAX_MB', 'MAX_FILES', 'CAPTIONS', 'CSS', 'EMPTY', 'LIVE_EVERY', 'LIVE_SECONDS',
            'LIVE_CARDS', 'LIVE_SIDE', 'LIVE_EMPTY', 'LOOPBACK', 'POLICY', 'HEADERS', 'REFUSED', 'scores_html',
            'data_words', 'ethics_html', 'message_html', 'bars_html', 'maps_html', 'face_html', 'picture_html',
-           'checked_image', 'figures_html', 'run_html', 'batch_rows', 'batch_csv', 'batch_html', 'PageRun',
+           'checked_image', 'figures_html', 'run_html', 'made_text', 'batch_rows', 'batch_csv', 'batch_html', 'PageRun',
            'open_page_run', 'answer_picture', 'answer_pictures', 'frame_file', 'answer_live', 'build_app', 'PageNames',
            'PageGuard', 'launch_app']
 
@@ -208,11 +208,17 @@ def run_html(
     numbers = {'accuracy': f"{metrics['accuracy']:.1%}", 'mean over expressions': f"{metrics['macro_accuracy']:.1%}",
                'calibration error': f"{ece:.1%}", 'validation faces': f"{metrics['n']:,}"}
     cards = ''.join(f'<div><b>{v}</b><span>{k}</span></div>' for k,v in numbers.items())
-    c = info['config']
-    made = (f"{c['arch']}, method {c['method']}, {c['size']} px, {c['epochs']} epochs on {c['data']}, "
-            f"seed {c['seed']}, code {info['code']}")
+    figures = '' if 'members' in metrics else figures_html(run)
     return f'''<div class="maca-run"><div class="maca-cards">{cards}</div>
-<p class="maca-note">{html.escape(made)}</p>{figures_html(run)}</div>'''
+<p class="maca-note">{html.escape(made_text(info, metrics))}</p>{figures}</div>'''
+
+def made_text(info, metrics)->str:
+    "How a run was trained, or what the members of an ensemble are"
+    c = info['config']
+    members = [f"{m['method']}, {m['scale']}, seed {m['seed']}" for m in metrics.get('members', ())]
+    if members: return f'The mean of {len(members)} networks, trained on {c["data"]}: {"; ".join(members)}.'
+    return (f"{c['arch']}, method {c['method']}, {c['size']} px, {c['epochs']} epochs on {c['data']}, "
+            f"seed {c['seed']}, code {info['code']}")
 
 # %% ../../nbs/79_deploy.app.ipynb #8dd29b60
 def batch_rows(

@@ -64,7 +64,7 @@ def metadata(
     info, # Content of a run's config.json
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
     calibrated:bool=True, # Whether the file's probabilities are calibrated, if the run has a temperature
-)->dict: # labels, size, resize (h, w), frame (None where that was not measured), temperatures and what the run was
+)->dict: # labels, size, resize (h, w), frame (None: not measured), temperatures, accuracy and what the run was
     "The metadata that a program needs besides the weights"
     cfg,frame = info['config'],Frame.of(info)
     size = (cfg['size'],)*2
@@ -72,7 +72,8 @@ def metadata(
     return dict(labels=info['labels'], size=list(size), resize=[list(s) for s in sizes],
         frame=frame and frame.to_dict(), input=_INPUT.format(size=cfg['size']),
         **calibration_metadata(temperature_of(info) if calibrated else {}),
-        trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'], weights_of=epoch,
+        accuracy=info.get('accuracy'), weights_of=epoch,
+        trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'],
         **{k: cfg[k] for k in ('method', 'arch', 'epochs', 'seed')})
 
 _INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear,

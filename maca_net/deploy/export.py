@@ -112,8 +112,7 @@ def _to_export(run, epoch, calibrated):
     return FaceClassifier.of(model, info),metadata(info, epoch),model,info
 
 def _ensemble_to_export(run, epoch, calibrated):
-    """(`FaceEnsemble`, metadata) of an ensemble. Members always use their temperatures; `calibrated` is
-    only about the temperature of their mean"""
+    "(`FaceEnsemble`, metadata) of an ensemble"
     if epoch!='best': raise ValueError(f'epoch={epoch}: an ensemble has only the best epoch: leave epoch out')
     members = ensemble_members(run)
     loaded = [load_run(m, 'cpu') for m in members]
@@ -124,7 +123,8 @@ def _ensemble_to_export(run, epoch, calibrated):
                 'file takes faces of one kind only; export the members one by one, or pass the folder to maca_predict')
     each = {k: [meta[k] for meta in metas] for k in ('method', 'arch', 'epochs', 'seed')}
     meta = dict(metas[0], **each, members=[m.name for m in members], **calibration_metadata(fitted))
-    return FaceEnsemble([FaceClassifier.of(*o) for o in loaded], fitted.get('temperature')),meta
+    meta['accuracy'] = read_scores(Path(run)/'metrics.json')['accuracy']
+    return FaceEnsemble([FaceClassifier.of(*o, calibrated) for o in loaded], fitted.get('temperature')),meta
 
 # %% ../../nbs/75_deploy.export.ipynb #a7400002
 def export_run(
@@ -181,7 +181,7 @@ def to_int8(
         quantize_static(f'{d}/m.onnx', file, Calibration(), quant_format=QuantFormat.QDQ, per_channel=True,
             reduce_range=reduce_range,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul', 'Gemm'], nodes_to_exclude=heads)
+            op_types_to_quantize=['Conv', 'Relu', 'Add', 'MaxPool', 'MatMul'], nodes_to_exclude=heads)
 
 # %% ../../nbs/75_deploy.export.ipynb #a7400003
 def _read_to_quantize(run, cfg, labels):

@@ -340,8 +340,9 @@ def ship_model(
     return default_model(folder)
 
 def _replace_files(folder, made):
-    "The files of `made` in place of those of `folder`, the hashes last"
+    "The files of `made` in place of those of `folder`: the hashes after the other files, and old networks removed last"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob('*.onnx'): old.unlink()
     for f in sorted(made.iterdir(), key=lambda f: f.name==SUMS):
         with atomic_path(folder/f.name) as tmp: shutil.copyfile(f, tmp)
+    for old in folder.glob('*.onnx'):
+        if not (made/old.name).exists(): old.unlink()

@@ -131,7 +131,7 @@ class Predictions(list):
     "What `predict` returns for several pictures: a list of `Prediction`"
     def to_df(self):
         "A table: one row for each face of all pictures, and one row for each picture without a face"
-        import pandas as pd
+        with needs(None, 'pandas'): import pandas as pd
         df = pd.DataFrame([r for p in self for r in p.rows()])
         whole = [k for k in ('face', 'track') if k in df]                  # also beside a picture without a face
         return df.astype({k: 'Int64' for k in whole})
@@ -156,8 +156,8 @@ class _FileNetwork:
     "An exported file, on the CPU and without torch"
     model,info,device,grey,n_heads = None,None,'cpu',False,0             # the file itself turns colours to grey
     def __init__(self, run, device, epoch):
-        if device not in (None, 'cpu') or epoch!='best':
-            raise ValueError(f'{run} holds one epoch and runs on the CPU: leave device and epoch out')
+        if device not in (None, 'cpu'): raise ValueError(f'{run} computes on the CPU: leave the device {device} out')
+        if epoch!='best': raise ValueError(f'{run} holds one epoch: leave epoch={epoch} out')
         self.net = ExportedModel(run)
         self.meta = self.net.metadata
         if lacks := {'labels', 'size', 'resize', 'frame'}-set(self.meta):
@@ -172,6 +172,7 @@ class _FileNetwork:
 class _RunNetwork:
     "The network of a run, in torch"
     def __init__(self, run, device, epoch):
+        with needs(None, 'torch'): import torch, fastai      # noqa: F401
         from maca_net.profile import pick_device
         from maca_net.runs.evaluate import load_run
         from maca_net.deploy.classifier import metadata
@@ -199,7 +200,8 @@ class _RunNetwork:
 
 # %% ../../nbs/76_deploy.predict.ipynb #b9346d6d
 class _EnsembleNetwork:
-    "Several networks, each with faces of its own size, that answer with the mean of their calibrated probabilities"
+    """Several networks, each with faces of its own size, that answer with the mean of their probabilities: calibrated
+    each by itself, and as a mean, or not at all"""
     model,info,n_heads = None,None,0
     def __init__(self, runs, device, epoch, fitted=None):
         if not runs: raise ValueError('an ensemble needs at least one member: pass runs')
@@ -209,18 +211,27 @@ class _EnsembleNetwork:
             for run,meta in zip(runs, metas):
                 if meta[k]!=metas[0][k]: raise ValueError(f'{run} and {runs[0]} differ in {k}: the members of an '
                     'ensemble must have the same classes, and faces cropped in the same way')
-        none = dict(temperature=None, temperature_flip=None)
-        self.meta = {**max(metas, key=lambda m: m['size']), **(fitted or none)}
+        fitted = fitted or _fitted_to_mean(runs, [m.get('temperature') for m in metas], epoch)
+        self.meta = {**max(metas, key=lambda m: m['size']), **fitted}
 
     def batch(self, crops): return [m.batch(crops) for m in self.members]
-    def mean(self, xs): return np.mean([m.probabilities(x, False) for m,x in zip(self.members, xs)], axis=0)
-    def probabilities(self, x, flip, calibrated=True): return answer_faces(self.mean, x, self.meta, flip, calibrated)
+
+    def probabilities(self, x, flip, calibrated=True):
+        def mean(xs): return np.mean([m.probabilities(x, False, calibrated) for m,x in zip(self.members, xs)], axis=0)
+        return answer_faces(mean, x, self.meta, flip, calibrated)
+
+def _fitted_to_mean(runs, temperatures, epoch):
+    "The temperatures of the mean of a list of runs; None where a member is a file, which has no validation predictions"
+    if epoch!='best' or not all(r.is_dir() for r in runs): return dict(temperature=None, temperature_flip=None)
+    from maca_net.runs.ensemble import mean_temperatures
+    return mean_temperatures(runs, temperatures)
 
 # %% ../../nbs/76_deploy.predict.ipynb #a7500012
 def _members_of(run):
     "(the members of a list of runs or of a folder of `maca_ensemble`, its temperatures); None for a single network"
     if isinstance(run, list): return run,None
     if not (run/'ensemble.json').is_file(): return None
+    with needs(None, 'torch'): import torch, fastai      # noqa: F401
     from maca_net.runs.ensemble import ensemble_members, ensemble_temperatures
     return ensemble_members(run),ensemble_temperatures(run)
 
@@ -293,7 +304,9 @@ class Predictor:
         self.bs = max(1, min(bs, _MOST_FLOATS//(3*self.size**2)))
         known = Frame.from_dict(meta['frame']) if meta['frame'] else None
         self.frame,self._guessed = frame or known or DATASETS['ferplus'].frame,not (frame or known)
-        self.calibrated,fitted = calibrated,[meta.get(k) for k in ('temperature', 'temperature_flip')]
+        several = [self.net, *getattr(self.net, 'members', ())]
+        self.calibrated = calibrated
+        fitted = [n.meta.get(k) for n in several for k in ('temperature', 'temperature_flip')]
         self.name = _model_name(run, epoch, self.frame, calibrated and fitted)
 
     def _batches(self, faces):
@@ -470,7 +483,7 @@ def heat(
     alpha:float=.55, # Of the colours
 )->Image.Image:
     "A map in colours over the face"
-    import matplotlib
+    with needs(None, 'matplotlib'): import matplotlib
     lo,hi = (m.min() if lo is None else lo),(m.max() if hi is None else hi)
     c = matplotlib.colormaps['inferno']((m-lo)/max(hi-lo, 1e-9), bytes=True)[...,:3]
     colored = Image.fromarray(np.ascontiguousarray(c)).resize(crop.size, Image.Resampling.BICUBIC)

@@ -129,14 +129,14 @@ def _read_openvino(file, threads, bf16):
 
 # %% ../../nbs/74_deploy.runtime.ipynb #07aa5e2b
 def _read_torch(file, threads, bf16):
-    import torch
+    with needs(None, 'torch'): import torch
     extra = {'maca_net.json': ''}
     net = torch.export.load(file, extra_files=extra).module()
     return (lambda x: net(torch.as_tensor(x)).detach().numpy()), extra['maca_net.json']
 
 # %% ../../nbs/74_deploy.runtime.ipynb #f62e224a
 def _read_safetensors(file, threads, bf16):
-    import torch
+    with needs(None, 'torch'): import torch
     from maca_net.runs.evaluate import load_run
     from maca_net.deploy.classifier import FaceClassifier, metadata
     model,info = load_run(file, 'cpu')

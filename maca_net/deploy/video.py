@@ -18,7 +18,7 @@ from .detect import _quiet_cv2
 from .predict import *
 
 # %% ../../nbs/77_deploy.video.ipynb #b7600002
-class EndsEarly(UserWarning): "A video file that is shorter than it says"
+class EndsEarly(UserWarning): "A video file that is shorter than it says, or a camera that gives no more pictures"
 
 def _open_video(source):
     "OpenCV's reader for a file or a camera. Raises `FileNotFoundError`, or `OSError` for what cannot be read"
@@ -29,8 +29,10 @@ def _open_video(source):
     with _quiet_cv2(): cap = cv2.VideoCapture(source if camera else str(source))
     if cap.isOpened(): return cap
     cap.release()
-    if camera: raise OSError(f'camera {source} gives no picture: try another number')
+    if camera: raise OSError(_NO_PICTURE.format(source))
     raise OSError(f'{source} cannot be read as a video: convert it to .mp4 or .avi')
+
+_NO_PICTURE = 'camera {} gives no picture: try another number'
 
 # %% ../../nbs/77_deploy.video.ipynb #b7600003
 def _next_time(cap, last, step, began):
@@ -45,7 +47,7 @@ def _next_time(cap, last, step, began):
 def read_frames(
     source, # A video file, or the number of a camera
 ): # Yields (seconds, h x w x 3 uint8 RGB)
-    "A video frame by frame. Raises `OSError` for what OpenCV cannot read; warns `EndsEarly`"
+    "A video frame by frame. Raises `OSError` for what OpenCV cannot read; warns `EndsEarly`, also when a camera ends"
     cap = _open_video(source)
     try:
         step,stated = 1/frame_rate(cap),_stated_length(cap) if not isinstance(source, int) else 0.
@@ -56,7 +58,9 @@ def read_frames(
             last = _next_time(cap, last, step, began)
             yield last,np.ascontiguousarray(a[...,::-1])
     finally: cap.release()
+    if last is None and began is not None: raise OSError(_NO_PICTURE.format(source))
     if last is None: raise OSError(f'{source} cannot be read as a video: it holds no frame')
+    if began is not None: return warnings.warn(f'camera {source} gives no more pictures', EndsEarly)
     end,slack = last+step,max(2*step, min(.5, .05*stated))             # containers round, and sound may last longer
     if end+slack>=stated: return
     warnings.warn(f'{source} ends at {end:.1f} of {stated:.1f} seconds: it is damaged, or was cut off', EndsEarly)
@@ -155,20 +159,22 @@ def predict_video(
 ): # Yields (seconds, image, `Prediction`)
     "The faces of a video frame by frame. Raises `OSError` for what OpenCV cannot read; warns `EndsEarly`"
     if every<1: raise ValueError(f'every is at least 1, not {every}')
-    frames = (o for i,o in enumerate(read_frames(source)) if i%every==0)
-    yield from _followed(predictor, frames, source, Smoother(momentum))
+    smooth = Smoother(momentum)
+    for i,(t,a) in enumerate(read_frames(source)):
+        if i%every==0: yield _followed(predictor, t, a, source, smooth)
 
-def _followed(predictor, frames, source, smooth):
-    for t,a in frames:
-        im = Image.fromarray(a)
-        pred = smooth(predictor.predict(im))
-        pred.image,pred.time = str(source),t
-        yield t,im,pred
+def _followed(predictor, t, a, source, smooth):
+    "(seconds, image, `Prediction`) of one frame"
+    im = Image.fromarray(a)
+    pred = smooth(predictor.predict(im))
+    pred.image,pred.time = str(source),t
+    return t,im,pred
 
 # %% ../../nbs/77_deploy.video.ipynb #b4750376
 def live_frames(
     camera:int, # Its number
-): # Yields (seconds, h x w x 3 uint8 RGB)
+    wait:float=.1, # Seconds
+): # Yields (seconds, h x w x 3 uint8 RGB), or None where no new frame came within `wait` seconds
     "The newest frame of a camera, each time that one is asked for. Raises `OSError` for one that does not answer"
     frames,state,changed = read_frames(camera),{},threading.Condition()
     def tell(**kw):
@@ -185,11 +191,11 @@ def live_frames(
     try:
         while True:
             with changed:
-                changed.wait_for(lambda: 'frame' in state or 'ended' in state)
-                newest = state.pop('frame', None)
-            if newest is None: break
+                changed.wait_for(lambda: 'frame' in state or 'ended' in state, wait)
+                newest,ended = state.pop('frame', None),'ended' in state
+            if newest is None and ended: break
             yield newest
-    finally: state['stop'] = True; thread.join(5)                       # the camera is free again
+    finally: state['stop'] = True; thread.join(1)                       # the camera is free again, if it does not hang
     if 'error' in state: raise state['error']
 
 # %% ../../nbs/77_deploy.video.ipynb #08fc9710
@@ -197,10 +203,11 @@ def predict_live(
     predictor:Predictor, # Who answers
     camera:int, # Its number
     momentum:float=.7, # See `Smoother`
-): # Yields (seconds, image, `Prediction`)
+): # Yields (seconds, image, `Prediction`), or None where no new frame came, see `live_frames`
     "The faces before a camera, of its newest frame. Raises `OSError` for a camera that does not answer"
+    smooth = Smoother(momentum)
     with contextlib.closing(live_frames(camera)) as frames:
-        yield from _followed(predictor, frames, camera, Smoother(momentum))
+        for o in frames: yield o and _followed(predictor, *o, camera, smooth)
 
 # %% ../../nbs/77_deploy.video.ipynb #9b5c367f
 _NO_WINDOW = ('no window can be opened here ({}): --video N --csv FILE reads a camera without one')

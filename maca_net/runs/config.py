@@ -500,10 +500,11 @@ _SCORES = dict(labels=schema.maybe(_LABELS), accuracy=_SHARE, macro_accuracy=_SH
     flip=schema.maybe(schema.table()), last=schema.maybe(schema.table()), clusters=schema.maybe(schema.table()),
     heads=schema.maybe(schema.table()),
     terms=schema.list_of(_NAME))
+_MEMBER = schema.table(dict(method=_NAME, scale=_NAME, seed=schema.whole(0)))          # of an ensemble
 _START = dict(track=_TRACK, weights=schema.maybe(schema.any_of(schema.text(1000), schema.table())))
 SCORES_RULE = schema.table({k: _SCORES[k] for k in ('accuracy', 'macro_accuracy', 'ece', 'n', 'labels', 'per_class',
     'confusion')},
-    dict(_SCORES, readings=_READINGS, method=_NAME, **_START))
+    dict(_SCORES, readings=_READINGS, method=_NAME, members=schema.list_of(_MEMBER), **_START))
 ROW_RULE = schema.table(dict(key=schema.text(300)), dict(_SCORES, **_START, error=schema.maybe(schema.text(100_000)),
     finished=_NAME, readings_all=_READINGS,
     history=schema.maybe(schema.table(rest=schema.list_of(schema.anything)))))

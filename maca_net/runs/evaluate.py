@@ -104,7 +104,7 @@ def load_run(
     run, # Folder of a finished run (or one of the Hub's), or a .safetensors file exported from one
     device=None, # Where the model goes
     epoch:str='best', # Of a folder: weights of the epoch chosen on validation ('best') or of the 'last'
-): # (model in eval mode, content of config.json; `calibration` with its temperatures where the run has them)
+): # (model in eval mode, content of config.json; `calibration` and `accuracy` of these weights where the run has them)
     """The model of a run. Raises `FileNotFoundError` for what is no finished run, `ValueError`, naming the file,
     where it is damaged"""
     run = Path(run)
@@ -118,6 +118,7 @@ def load_run(
     if not weights.is_file(): raise FileNotFoundError(f'{weights} is missing')
     info = _header(run) if config==run else read_info(config)
     if temperatures := _temperatures(run, info, epoch): info['calibration'] = temperatures
+    if (accuracy := _accuracy(run, info, epoch)) is not None: info['accuracy'] = accuracy
     model,dev = _network_of(info, config, device)
     try: model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as e:
@@ -150,6 +151,14 @@ def _temperatures(run, info, epoch):
     if epoch not in c: return None
     flip = c['flip']['temperature'] if epoch=='best' and 'flip' in c else None      # there is none of the last epoch
     return dict(temperature=c[epoch]['temperature'], temperature_flip=flip)
+
+_SHARE = schema.maybe(schema.number(0, 1))
+
+def _accuracy(run, info, epoch):
+    "Share of the validation faces that a run's weights name right: from its metrics.json, or the header of a file"
+    m = read_scores(file) if (file := run/'metrics.json').is_file() else info
+    of = m if epoch=='best' else m.get('last') or {}
+    return schema.check_content(of.get('accuracy'), _SHARE, f'{run}, accuracy')
 
 # %% ../../nbs/52_runs.evaluate.ipynb #2775ad41
 def _network_of(info, config, device):
