@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'DATASETS', 'BACKBONES', 'FERPLUS_RULES', 'TARGETS', 'BALANCES', 'AUGMENTS', 'STATS', 'STEMS', 'SCHEDULES',
-           'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'PAPER_RECIPE', 'Registry', 'plugins_text',
-           'load_plugins', 'check_choice']
+           'OPTIMIZERS', 'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'PAPER_RECIPE', 'STEP_OPTIONS',
+           'Registry', 'plugins_text', 'load_plugins', 'check_choice']
 
 # %% ../nbs/01_options.ipynb #fab7b12e
 import ast, importlib, importlib.metadata, importlib.util, os, pkgutil
@@ -116,6 +116,7 @@ STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.
     none=([0.]*3, [1.]*3))
 STEMS = ('imagenet', 'no_pool', 'stride1')                  # first layers of a ResNet, of stride 4, 2 and 1
 SCHEDULES = ('step', 'cosine', 'one_cycle')
+OPTIMIZERS = ('sgd', 'adam')
 PRECISIONS = ('auto', 'bf16', 'fp16', 'fp32')
 # weights of a run: of the epoch chosen on validation, or of the last
 EPOCHS = ('best', 'last')
@@ -126,7 +127,8 @@ SPLITS = ('train', 'valid', 'test')
 
 # %% ../nbs/01_options.ipynb #632e36cb
 PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None, balance=None,
-    label_smoothing=0.)
+    label_smoothing=0., opt='sgd', gamma=.1, backbone_lr=1.)
+STEP_OPTIONS = ('step', 'gamma')                            # of the schedule step alone
 
 def check_choice(
     name:str, # Of the option

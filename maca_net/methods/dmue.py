@@ -266,6 +266,6 @@ def dmue_callbacks(readings):
 
 METHODS.register(Method('dmue', 'DMUE (She et al. 2021): a branch for each class says what else its faces look like',
     dmue_network, dmue_terms, dmue_callbacks, readings=DMUEReadings(),
-    recipe=dict(lr=.01, schedule='cosine', wd=1e-4, balance='sampling'),
+    recipe=dict(opt='adam', lr=1e-3, backbone_lr=.1, step=5, gamma=.3, balance='sampling'),
     cite='She, Hu, Shi, Wang, Shen and Mei 2021, Dive into Ambiguity: Latent Distribution Mining and Pairwise '
         'Uncertainty Estimation for Facial Expression Recognition'))

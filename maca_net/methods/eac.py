@@ -78,6 +78,6 @@ def eac_callbacks(readings):
 
 METHODS.register(Method('eac', 'EAC (Zhang et al. 2022): the class maps of a face and of its mirror image must agree',
     eac_network, eac_terms, eac_callbacks, readings=EACReadings(),
-    recipe=dict(lr=.01, schedule='cosine', wd=1e-4, augment='none'),
+    recipe=dict(opt='adam', lr=2e-4, step=1, gamma=.9, augment='none'),
     cite='Zhang, Wang, Ling and Deng 2022, Learn From All: Erasing Attention Consistency for Noisy Label Facial '
         'Expression Recognition'))

@@ -98,5 +98,5 @@ def nla_terms(readings):
     return [OwnLoss('nla', partial(nla_loss, readings=readings))]
 
 METHODS.register(Method('nla', 'NLA (2025): cross-entropy weighted by how the label stands, and agreeing mirror images',
-    plain_network, nla_terms, views=face_and_mirror, readings=NLAReadings(),
+    plain_network, nla_terms, views=face_and_mirror, readings=NLAReadings(), recipe=dict(opt='adam', lr=1e-4, step=1, gamma=.9),
     cite='Noise-aware Label Adaptation for facial expression recognition, AAAI 2025, github.com/jungyu0413/NLA'))

@@ -101,5 +101,5 @@ def rul_terms(readings):
     return [TermOf('pairs', rul_pairs, replaces_ce=True)]
 
 METHODS.register(Method('rul', 'RUL (Zhang et al. 2021): features of two faces mixed by their uncertainties',
-    rul_network, rul_terms, readings=RULReadings(), recipe=dict(lr=.01, schedule='cosine', wd=1e-4),
+    rul_network, rul_terms, readings=RULReadings(), recipe=dict(opt='adam', lr=2e-3, backbone_lr=.1, step=1, gamma=.9),
     cite='Zhang, Wang and Deng 2021, Relative Uncertainty Learning for Facial Expression Recognition'))

@@ -74,6 +74,10 @@ class FitOptions(NetworkOptions):
         f"(default: {_OWN} {PAPER_RECIPE['schedule']})", choices=SCHEDULES)
     step:int = _opt(None, f"epochs between the drops of the step schedule (default: {_OWN} {PAPER_RECIPE['step']})",
         least=1)
+    gamma:float = _opt(None, f"factor of each drop of the step schedule (default: {_OWN} {PAPER_RECIPE['gamma']}); "
+        '--step 1 --gamma .9 is the decay of many papers')
+    opt:str = _opt(None, "optimizer: sgd with momentum .9, or adam as in torch (default: the method's recipe; of the "
+        "paper's sgd)", choices=OPTIMIZERS)
     warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: none for step; one, or a tenth of '
         '--epochs '
         'if that is less, for cosine)')
@@ -90,7 +94,8 @@ class FitOptions(NetworkOptions):
         "(default: the method's recipe; of the paper's none, 0)")
     grow:int = _opt(None, 'image size at the start; it grows to --size during the first 0.7 of the epochs (default: '
         '--size throughout)', least=16, most=4096)
-    backbone_lr:float = _opt(1., 'learning rate of the backbone as a share of --lr, useful with pretrained weights')
+    backbone_lr:float = _opt(None, 'learning rate of the backbone as a share of --lr, useful with pretrained weights '
+        f'(default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
     frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')
     teacher:str = _opt(None, 'finished runs, separated by commas; their answers for the training faces are targets')
     teacher_weight:float = _opt(.5, "share of the teachers' answers in the targets; rest: labels or votes (--target)")
@@ -144,8 +149,10 @@ def _check_numbers(cfg):
     if cfg.warmup is not None and (cfg.schedule=='one_cycle' or not 0<=cfg.warmup<cfg.epochs):
         raise ValueError('warmup is a number of epochs below --epochs, for the schedules step and cosine, '
             f'not {cfg.warmup} of {cfg.epochs} with {cfg.schedule}')
-    if cfg.schedule!='step' and cfg.step!=PAPER_RECIPE['step']:
-        raise ValueError(f'step {cfg.step} is for the schedule step, not for {cfg.schedule}')
+    if not 0<cfg.gamma<=1: raise ValueError(f'gamma is a factor above 0, at most 1, not {cfg.gamma}')
+    for k in STEP_OPTIONS:
+        if cfg.schedule!='step' and getattr(cfg, k)!=PAPER_RECIPE[k]:
+            raise ValueError(f'{k} {getattr(cfg, k)} is for the schedule step, not for {cfg.schedule}')
 
 # %% ../../nbs/50_runs.config.ipynb #1d471a9e
 def _check_data(cfg, spec):
@@ -188,7 +195,8 @@ class RunConfig(FitOptions):
     def _fill_from_recipe(self, spec):
         "An option that is not given is as the method's recipe says; votes only where the data have votes"
         own = METHODS[self.method].full_recipe()
-        if (self.schedule or own['schedule'])!='step': own['step'] = PAPER_RECIPE['step']           # of no use
+        # of no use
+        if (self.schedule or own['schedule'])!='step': own.update({k: PAPER_RECIPE[k] for k in STEP_OPTIONS})
         for k,v in own.items():
             if getattr(self, k) is None and (k!='target' or spec.votes): setattr(self, k, v)
         # one spelling for off
@@ -224,7 +232,7 @@ class BatchPart:
 @dataclass(frozen=True)
 class FitPart:
     "How long, and at which rate"
-    epochs:int; lr:float; wd:float; schedule:str; step:int
+    epochs:int; lr:float; wd:float; opt:str; schedule:str; step:int; gamma:float
     warmup:float|None; ema:float|None; label_smoothing:float; accumulate:int
     grow:int|None; backbone_lr:float; frozen:float
 

@@ -314,7 +314,7 @@ def _learner(run, method, dls, cbs, labels=None, readings=None):
     return maca_learner(dls, method=method, readings=run.plan.readings if readings is None else readings,
         **vars(run.plan.backbone), labels=labels,
         precision=cfg.precision, label_smoothing=fit.label_smoothing, checkpointing=cfg.checkpointing,
-        compile=cfg.compile, lr=fit.lr, wd=fit.wd, cbs=cbs)
+        compile=cfg.compile, lr=fit.lr, wd=fit.wd, opt_func=OPT_FUNCS[fit.opt], cbs=cbs)
 
 # %% ../../nbs/56_runs.train.ipynb #8718f4e6
 def _run_info(run):
@@ -334,7 +334,7 @@ def fit_run(run):
 
 def _fit_by(learn, fit):
     kw = {} if fit.schedule=='one_cycle' else dict(frozen=fit.frozen)
-    by = dict(step=partial(learn.fit_step, step=fit.step, warmup=fit.warmup or 0., **kw),
+    by = dict(step=partial(learn.fit_step, step=fit.step, gamma=fit.gamma, warmup=fit.warmup or 0., **kw),
         cosine=partial(learn.fit_cosine, warmup=fit.warmup, **kw),
         one_cycle=learn.fit_one_cycle)
     by[fit.schedule](fit.epochs, fit.lr if fit.backbone_lr==1 else [fit.lr*fit.backbone_lr, fit.lr])
