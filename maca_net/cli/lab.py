@@ -219,7 +219,7 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
         n = f'{left} runs have' if left>1 else '1 run has'
         sys.exit(f'maca_lab: {n} no result yet, for the reasons above{logs}; the same command goes on')
 
-# %% ../../nbs/87_cli.lab.ipynb #6d70db1e
+# %% ../../nbs/87_cli.lab.ipynb #98ec4819
 def _settings(experiment, scale, seeds, tune, opts, cells):
     "(experiment, base; scale, seeds and whether rates are tuned: as asked for, or else the usual ones)"
     usual = usual_settings(experiment)
@@ -339,7 +339,9 @@ def _score_blind(store, labels, out):
         'accuracy %': 'accuracy', 'macro %': 'macro_accuracy', 'accuracy with mirror image %': 'flip_accuracy',
         'macro with mirror image %': 'flip_macro_accuracy'}.items()})
     print(shown.to_string())
-    if out is None: out = s.keep_blind_scores(t)
+    if out is None:
+        out = s.keep_blind_scores(t)
+        s.keep_blind_hits(labels)
     else: t.to_csv(out, index=False)
     print(f'scores in {out}')
 

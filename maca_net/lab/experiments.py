@@ -252,7 +252,7 @@ def _changed_options(base, leave_out):
 # %% ../../nbs/60_lab.experiments.ipynb #be158c74
 def _recipes_in_words(cells):
     "A line for each method of the cells that is trained by a recipe of its own, without what the cell sets itself"
-    own = [(c['method'], {k: v for k,v in kept_recipe(c).items() if k not in c}) for c in cells if kept_recipe(c)]
+    own = [(c['method'], {k: v for k,v in kept_recipe(c).items() if c.get(k) is None}) for c in cells if kept_recipe(c)]
     texts = [f'{m} by its own recipe: ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in own if r]
     return list(dict.fromkeys(texts))
 
