@@ -1069,6 +1069,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'maca_net.lab.store._files': ('lab.store.html#_files', 'maca_net/lab/store.py'),
                                     'maca_net.lab.store._header': ('lab.store.html#_header', 'maca_net/lab/store.py'),
                                     'maca_net.lab.store._holders': ('lab.store.html#_holders', 'maca_net/lab/store.py'),
+                                    'maca_net.lab.store._is_part': ('lab.store.html#_is_part', 'maca_net/lab/store.py'),
                                     'maca_net.lab.store._missing_files': ('lab.store.html#_missing_files', 'maca_net/lab/store.py'),
                                     'maca_net.lab.store._one_spelling_of_stats': ( 'lab.store.html#_one_spelling_of_stats',
                                                                                    'maca_net/lab/store.py'),

@@ -158,8 +158,8 @@ def test_the_study_runs_on_rafdb(tmp_path, monkeypatch):
     assert rows.error.isna().all() and {len(o) for o in rows.labels}=={7}
 
 def test_primary_on_rafdb_is_the_study_of_ferplus(tmp_path, monkeypatch):
-    """Without further options: the declared scale, five seeds, every rate tuned, all eight cells. The runs are not trained
-    here: each gets answers at once. Then the six comparisons have p-values"""
+    """Without further options: the declared scale, five seeds, every rate tuned, all eight cells. The runs are not
+    trained here: each gets answers at once. Then the six comparisons have p-values"""
     from maca_net.cli import lab as cli
     from maca_net.cli.base import command_output
     from maca_net.lab import runner
@@ -180,6 +180,6 @@ def test_primary_on_rafdb_is_the_study_of_ferplus(tmp_path, monkeypatch):
     assert sum(c.seed==100 for c in made)>=24
     t = primary_table(store, d)
     assert (t.runs_a==5).all() and (t.runs_b==5).all() and t.p_holm.notna().all()
-    table = store.path/'primary.json'
-    assert 'declares tuned rates' in command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB',
-        '--no-tune', '--seeds', '1', '--cells', 'AFC')[2] and table.exists()
+    _,_,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', '--no-tune',
+        '--seeds', '1', '--cells', 'AFC')
+    assert 'declares tuned rates' in err

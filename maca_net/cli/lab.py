@@ -103,8 +103,8 @@ def _run_options(run):
     add('--scale', help=f'{", ".join(SCALES)}: see below (default: cpu; of primary: face)').words = tuple(SCALES)
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
     add('--tune', action=argparse.BooleanOptionalAction, help=f'first choose the learning rate of each cell, from '
-        f'{", ".join(map(str, RATES))} or as primary.json says, on seed {TUNING_SEED}, which is not reported; the trials '
-        'are kept as the study EXPERIMENT_rates (default: only for primary)')
+        f'{", ".join(map(str, RATES))} or as primary.json says, on seed {TUNING_SEED}, which is not reported; the '
+        'trials are kept as the study EXPERIMENT_rates (default: only for primary)')
     add('--seeds', metavar='N', help='seeds 0 to N-1, or a list such as 3-5 or 0,7 (default: 3; of primary: 5)')
     add('--workers', type=int, metavar='N',
         help='runs at the same time (default: one, or one for each --gpu); on a CPU more than one gains little')
@@ -219,7 +219,7 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
         n = f'{left} runs have' if left>1 else '1 run has'
         sys.exit(f'maca_lab: {n} no result yet, for the reasons above{logs}; the same command goes on')
 
-# %% ../../nbs/87_cli.lab.ipynb #98ec4819
+# %% ../../nbs/87_cli.lab.ipynb #4f18652d
 def _settings(experiment, scale, seeds, tune, opts, cells):
     "(experiment, base; scale, seeds and whether rates are tuned: as asked for, or else the usual ones)"
     usual = usual_settings(experiment)
@@ -262,7 +262,8 @@ def _undeclared_runs(exp, store, base, seeds, tune):
     if d is None: return
     f = store.path/'primary.json'
     if not tune and None in d['rates'].values(): yield f'{f} declares tuned rates: without --tune no run counts'
-    if d.get('blind') and not base.blind: yield f'{f} wants answers for blind faces: without --blind FOLDER no run counts'
+    if d.get('blind') and not base.blind:
+        yield f'{f} declares answers for blind faces: without --blind FOLDER no run counts'
     if more := sorted(set(seeds)-set(d['seeds'])): yield f'{f} does not declare the seeds {", ".join(map(str, more))}'
 
 def _run_here(exp, store, base, seeds, cells, **machine):

@@ -121,8 +121,8 @@ def compare_recipes(
     spread_b:RunSpread=None, # Of the scale of b; None: of the same scale
     classes=None, # True class of each image, for macro accuracies
     level:float=.95, # Of the interval
-)->dict: # difference, lo, hi, p, df; by_runs, by_images: the two parts of the variance. NaN without a spread, p if rough
-    "The difference of two recipes, for other runs and other images"
+)->dict: # difference, lo, hi, p, df; by_runs, by_images: the two parts of the variance. NaN without a spread
+    "The difference of two recipes, for other runs and other images; p is NaN below `MIN_DF` degrees of freedom"
     a,b,same = np.atleast_2d(a),np.atleast_2d(b),spread_b is None
     spread_b = spread_b or spread_a
     d = a.mean(0)-b.mean(0)

@@ -236,7 +236,14 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
         d = read_study(f)
         s = out.setdefault(short_hash([d['name'], d['cells'], d['base']]), dict(new, seeds=set()))
         s['seeds'] |= new['seeds']
-    return [dict(s, seeds=sorted(s['seeds'])) for s in out.values()]
+    parts = [(s, o) for s in out.values() for o in out.values() if _is_part(s, o)]
+    for s,o in parts: o['seeds'] |= s['seeds']
+    return [dict(s, seeds=sorted(s['seeds'])) for s in out.values() if not any(s is part for part,_ in parts)]
+
+def _is_part(a, b):
+    "Whether a study has some cells of another one, such as those of `--tune --cells`"
+    ea,eb = a['experiment'],b['experiment']
+    return ea.name==eb.name and a['base']==b['base'] and ea.cells.items()<eb.cells.items()
 
 # %% ../../nbs/61_lab.store.ipynb #90db871f
 # Fields by which two rows of one run are told apart. The cost may differ, and a later version may write more fields
@@ -365,8 +372,9 @@ def keep_blind_hits(
         answers = pd.Series(np.array(r.labels)[p['probs'].argmax(1)], index=p['names'])
         return answers[truth.index].to_numpy()==truth.to_numpy()
     f = self.path/'blind'/'hits.npz'
-    arrays = dict(keys=rows.key.to_numpy(str), names=truth.index.to_numpy(str), target=pd.factorize(truth, sort=True)[0])
-    with atomic_path(f) as tmp: np.savez_compressed(tmp, **arrays, hits=np.array([of_run(r) for r in rows.itertuples()]))
+    arrays = dict(keys=rows.key.to_numpy(str), names=truth.index.to_numpy(str),
+        target=pd.factorize(truth, sort=True)[0], hits=np.array([of_run(r) for r in rows.itertuples()]))
+    with atomic_path(f) as tmp: np.savez_compressed(tmp, **arrays)
     return f
 
 @patch

@@ -115,7 +115,7 @@ def scores(self:RunPool, outcome)->pd.Series: # Index: keys
     "The outcome of every run, on the images of the pool"
     if self.split=='valid': return self.table[outcome]
     t = (self.store.tested() if self.split=='test' else self.store.blind_scores()).set_index('key')
-    if self.split=='blind': t['accuracy_deduplicated'] = t.accuracy            # whether one occurs in train is not known
+    if self.split=='blind': t['accuracy_deduplicated'] = t.accuracy            # which occur in train is not known
     return (t[outcome] if outcome in t else pd.Series(dtype=float)).reindex(self.table.index).astype(float)
 
 @patch
@@ -307,7 +307,8 @@ def results_table(
         extra = [[t[k] for k in mine.values() if k in t] if learned else [] for t in (tested, blind)]
         out.append(dict(
             label=label, planned=len(mine), done=len(done), failed=len(made)-len(done), learned=learned,
-            is_reference=is_reference, lr=cell_config(base, opts, 0).lr, track=track_of(opts.get('weights', base.weights)), **_run_by_run(made),
+            is_reference=is_reference, lr=cell_config(base, opts, 0).lr,
+            track=track_of(opts.get('weights', base.weights)), **_run_by_run(made),
             **_scores_of(done if learned else [], *extra),
             **(_NO_COMPARISON if is_reference else compare_runs(runs, [*mine.values()], others)),
             paper=paper_number(exp.name, label, base.data, opts.get('weights', base.weights)), costs=mean_costs(done)))
@@ -365,7 +366,8 @@ def show_table(
             'test, macro %': _mean_sd(r.test_macro, r.test_macro_sd, r.tested),
             'tested': f'{r.tested}' if r.tested else '', 'test (blind) %': _blind_text(r)}
         runs = f'{r.done} of {r.planned}' + (f', {r.failed} failed' if r.failed else '')
-        return {'track': r.track if several else '', 'lr': f'{r.lr:g}' if rates else '', 'runs': runs, **on_valid, **on_test,
+        return {'track': r.track if several else '', 'lr': f'{r.lr:g}' if rates else '', 'runs': runs,
+            **on_valid, **on_test,
             'paper %': _pct(r.paper) if not np.isnan(r.paper) else '', 'GFLOP a face': _num(r.flops/1e9)}
     return _filled(pd.DataFrame([row(r) for r in t_run.itertuples()], index=t_run.index))
 
@@ -504,8 +506,9 @@ def undeclared()->dict: # As from `read_primary`
     "The six comparisons for a store that declares none: no rate is chosen, so nothing is tested"
     usual = usual_settings('primary')
     return dict(experiment='primary', declared='never', data='ferplus', scale=usual['scale'], options={},
-        seeds=list(range(usual['seeds'])), outcome='accuracy_deduplicated', rates=dict.fromkeys(EXPERIMENTS['primary'].cells), level=.05,
-        correction='holm', tuning=dict(grid=list(RATES), seed=TUNING_SEED, rule=''),
+        seeds=list(range(usual['seeds'])), outcome='accuracy_deduplicated', level=.05,
+        rates=dict.fromkeys(EXPERIMENTS['primary'].cells), correction='holm',
+        tuning=dict(grid=list(RATES), seed=TUNING_SEED, rule=''),
         comparisons=[dict(cell=a, against=b, learned=text) for (a,b),text in _QUESTIONS.items()])
 
 # %% ../../nbs/65_lab.tables.ipynb #u3000014
@@ -563,9 +566,9 @@ def primary_table(
     d:dict, # From `read_primary`
     study:dict=None, # From `primary_scales`, for the same comparisons without a test; None: the declared runs
     split:str='valid', # Images that are compared: 'valid', 'test' or 'blind'
-)->pd.DataFrame: # A row a comparison: what `cell_differences` gives, p_holm, interim, the cells, what is learned from it
-    """The declared comparisons, with Holm's p of those whose declared runs are all done. `attrs`: scale, declared, level,
-    cells whose rate is not known, number of runs that lack answers for blind faces"""
+)->pd.DataFrame: # A row a comparison: what `cell_differences` gives, p_holm, interim, the cells, what is learned
+    """The declared comparisons, with Holm's p of those whose declared runs are all done. `attrs`: scale, declared,
+    level, cells whose rate is not known, number of runs that lack answers for blind faces"""
     own,pairs = primary_study(store, d),[(c['cell'], c['against']) for c in d['comparisons']]
     n,unknown = len(d['seeds']),[l for l in d['rates'] if l not in own['seeds']]
     t = cell_differences(store, **(study or own), pairs=pairs, outcome=d['outcome'], split=split)
@@ -626,7 +629,8 @@ def declare_primary(
     rates = {l: None if tuned else c.lr for l,c in runs}
     store.path.mkdir(parents=True, exist_ok=True)
     write_json(f, dict(undeclared(), declared=utc_now()[:10], data=base.data, scale=scale, options=options,
-        seeds=list(seeds), blind=bool(base.blind), rates=rates, tuning=dict(grid=list(RATES), seed=TUNING_SEED, rule=_TUNING_RULE*tuned)))
+        seeds=list(seeds), blind=bool(base.blind), rates=rates,
+        tuning=dict(grid=list(RATES), seed=TUNING_SEED, rule=_TUNING_RULE*tuned)))
     read_primary(f)
     return f
 
