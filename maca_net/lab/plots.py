@@ -100,7 +100,7 @@ def plot_learning_curves(
             ylabel='accuracy, all validation images, %', ylim=(100*min(least, .8*top), 100*top+2))
         ax.xaxis.set_major_formatter(lambda v, _: f'{v/1e6:g} M' if v>=1e4 else f'{v:g}')
         ax.title.set_fontsize(9)
-        ax.legend(loc='lower right', fontsize=7, frameon=False)
+        ax.legend(loc='lower right', fontsize=7, framealpha=.9, edgecolor='none')
         ax.grid(alpha=.3)
     for ax in axs.flat[len(panels):]: ax.axis('off')
     return axs
