@@ -3,7 +3,7 @@ import os, signal, subprocess, sys, time
 from dataclasses import asdict
 from pathlib import Path
 import forked, numpy as np, pytest
-from maca_net.all import EXPERIMENTS, Store, plan, run_key, scale_config, scale_name
+from maca_net.all import EXPERIMENTS, RunConfig, Store, plan, run_key, scale_config, scale_name
 
 LAB = Path(sys.executable).parent/'maca_lab'
 ENV = {**os.environ, 'MPLBACKEND': 'Agg'}
@@ -13,27 +13,29 @@ def hear_ctrl_c(): signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 def lab(*args): return forked.run(LAB, *args, env=ENV)
 
-def fill(store, name, seeds, leave_out=(), n=400, acc=.8, blind=(), **scale):
-    "A store as after the runs of an experiment, predictions drawn; the cells of `blind` have answers for blind faces"
-    base = scale_config(**{'data': 'ferplus', 'path': '', **scale})
+def add_run(store, cfg, acc, seed, intra=1., blind=False, n=400):
+    "Add a run with drawn predictions, and with answers for blind faces if that is asked for"
+    k,rng,y = run_key(cfg),np.random.default_rng(seed),np.arange(n)%4
+    hit = rng.random(n)<acc
+    p = dict(names=np.array([f'{o}.png' for o in range(n)]), target=y, probs=np.eye(4)[np.where(hit, y, (y+1)%4)],
+        seen=np.arange(n)<40, tsne=rng.normal(size=(n,2))+3*np.eye(4)[y][:,:2])
+    c = dict(silhouette=.1, knn_accuracy=.8, intra=intra+.01*seed, inter=2., intra_inter=.5)
+    confusion = [[int((hit & (y==j)).sum()) if j==m else int((~hit & (y==j)).sum())*(m==(j+1)%4) for m in range(4)]
+        for j in range(4)]
+    store.add(k, dict(asdict(cfg), key=k, finished=f'{seed:04}', error=None, n=n, scale=scale_name(cfg),
+        labels=['neutral', 'happiness', 'surprise', 'sadness'], confusion=confusion, accuracy=float(hit.mean()),
+        history=dict(accuracy=[.5, float(hit.mean())]), accuracy_deduplicated=float(hit[40:].mean()),
+        macro_accuracy=float(hit.mean()), last_accuracy=float(hit.mean()), hours=.3, clusters=c), p,
+        dict(names=p['names'], probs=p['probs'].astype(np.float16)) if blind else None)
+
+def fill(store, name, seeds, leave_out=(), blind=()):
+    "A store as after the runs of an experiment on FERPlus; the cells of `blind` have answers for blind faces"
+    base = scale_config(data='ferplus', path='')
     exp,store = EXPERIMENTS[name],Store(store)
     store.add_study(exp, base, list(range(seeds)))
-    labels = ['neutral', 'happiness', 'surprise', 'sadness']
     for i,(label,cfg) in enumerate(plan(exp, base, seeds)):
-        k,rng = run_key(cfg),np.random.default_rng(i)
-        if label in leave_out or store.has(k): continue
-        y = np.arange(n)%4
-        hit = rng.random(n)<acc+.01*(i%len(exp.cells))
-        p = dict(names=np.array([f'{o}.png' for o in range(n)]), target=y, probs=np.eye(4)[np.where(hit, y, (y+1)%4)],
-            seen=np.arange(n)<40, tsne=rng.normal(size=(n,2))+3*np.eye(4)[y][:,:2])
-        c = dict(silhouette=.1, knn_accuracy=.8, intra=1.+.1*(label=='AFC')+.01*i, inter=2., intra_inter=.5)
-        confusion = [[int((hit & (y==j)).sum()) if j==m else int((~hit & (y==j)).sum())*(m==(j+1)%4) for m in range(4)]
-            for j in range(4)]
-        store.add(k, dict(asdict(cfg), key=k, finished=f'{i:04}', error=None, labels=labels, n=n, scale=scale_name(cfg),
-            accuracy=float(hit.mean()), confusion=confusion, history=dict(accuracy=[.5, float(hit.mean())]),
-            accuracy_deduplicated=float(hit[40:].mean()), macro_accuracy=float(hit.mean()),
-            last_accuracy=float(hit.mean()), hours=.3, clusters=c), p,
-            dict(names=p['names'], probs=p['probs'].astype(np.float16)) if label in blind else None)
+        if label in leave_out or store.has(run_key(cfg)): continue
+        add_run(store, cfg, .8+.01*(i%len(exp.cells)), i, 1.+.1*(label=='AFC'), label in blind)
     return store
 
 def test_report(tmp_path):
@@ -147,10 +149,37 @@ def test_the_study_runs_on_rafdb(tmp_path, monkeypatch):
     assert code==2 and 'RAF-DB' in err and not Path('results/rafdb/primary.json').exists()     # nothing could begin
     write_layout('RAF-DB', 'rafdb', 70)
     code,out,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', *small,
-        '--seeds', '1', '--cells', *cells)
+        '--seeds', '1', '--no-tune', '--cells', *cells)
     assert code==0, out + err
     declared = read_primary('results/rafdb/primary.json')
     assert (declared['data'], len(declared['comparisons'])) == ('rafdb', 6)
     rows = Store('results/rafdb').rows()
     assert set(rows.method)=={'maca', 'baseline'}                        # recommended is the baseline with readings
     assert rows.error.isna().all() and {len(o) for o in rows.labels}=={7}
+
+def test_primary_on_rafdb_is_the_study_of_ferplus(tmp_path, monkeypatch):
+    """Without further options: the declared scale, five seeds, every rate tuned, all eight cells. The runs are not
+    trained here: each gets answers at once. Then the six comparisons have p-values"""
+    from maca_net.cli import lab as cli
+    from maca_net.cli.base import command_output
+    from maca_net.lab import runner
+    from maca_net.lab.tables import primary_table, read_primary
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, '_machine', lambda *args: dict(workers=0))
+    made = []
+    def answers(path, config):
+        cfg = RunConfig(**config)
+        made.append(cfg)
+        add_run(Store(path), cfg, .8 + .01*(cfg.method=='baseline'), seed=len(made))
+    monkeypatch.setattr(runner, 'run_one', answers)
+    code,out,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB')
+    assert code==0, out + err
+    d,store = read_primary('results/rafdb/primary.json'),Store('results/rafdb')
+    assert (d['scale'], d['seeds'], set(d['rates'].values())) == ('face', [0, 1, 2, 3, 4], {None})
+    assert {c.size for c in made}=={112} and sum(c.seed<5 for c in made)==40
+    assert sum(c.seed==100 for c in made)>=24
+    t = primary_table(store, d)
+    assert (t.runs_a==5).all() and (t.runs_b==5).all() and t.p_holm.notna().all()
+    _,_,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', '--no-tune',
+        '--seeds', '1', '--cells', 'AFC')
+    assert 'declares tuned rates' in err

@@ -103,12 +103,12 @@ def _run_options(run):
     names = add('experiments', nargs='+', metavar='EXPERIMENT', help='name from the list of experiments below')
     names.words = tuple(EXPERIMENTS)
     add('--store', metavar='DIR', help='folder of the results (default: results/DATA; for own images results/FOLDER)')
-    add('--scale', default='cpu', help=f'{", ".join(SCALES)}: see below (default: cpu)').words = tuple(SCALES)
+    add('--scale', help=f'{", ".join(SCALES)}: see below (default: cpu; of primary: face)').words = tuple(SCALES)
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
-    add('--tune', action='store_true', help=f'first choose the learning rate of each cell, from '
-        f'{", ".join(map(str, RATES))}, on seed {TUNING_SEED}, which is not reported; the trials are kept as the study '
-        'EXPERIMENT_rates')
-    add('--seeds', default='3', metavar='N', help='seeds 0 to N-1, or a list such as 3-5 or 0,7 (default: 3)')
+    add('--tune', action=argparse.BooleanOptionalAction, help=f'first choose the learning rate of each cell, from '
+        f'{", ".join(map(str, RATES))} or as primary.json says, on seed {TUNING_SEED}, which is not reported; the '
+        'trials are kept as the study EXPERIMENT_rates (default: only for primary)')
+    add('--seeds', metavar='N', help='seeds 0 to N-1, or a list such as 3-5 or 0,7 (default: 3; of primary: 5)')
     add('--workers', type=int, metavar='N',
         help='runs at the same time (default: one, or one for each --gpu); on a CPU more than one gains little')
     add('--gpu', metavar='I,J', help='numbers of the GPUs to spread the runs over, e.g. 0,1')
@@ -163,7 +163,7 @@ def lab_parser():
 # %% ../../nbs/87_cli.lab.ipynb #47773233
 def study_from_options(
     experiment, # Name of an experiment
-    scale, # Name of a scale
+    scale, # Name of a scale; None: the usual one
     opts:dict, # Options of the command line
     cells=None, # Labels of some of its cells
 )->tuple: # (experiment, base)
@@ -174,7 +174,7 @@ def study_from_options(
     if both := sorted(set(opts) & {k for c in picked.cells.values() for k in c}):
         names = ', '.join('--' + k.replace('_', '-') for k in both)
         raise ValueError(f'{exp.name} sets {names} itself, for each run: leave it out')
-    return exp,scale_config(scale, **opts)
+    return exp,scale_config(scale or usual_settings(exp.name)['scale'], **opts)
 
 # %% ../../nbs/87_cli.lab.ipynb #4d7e8de5
 def parse_seeds(
@@ -186,6 +186,7 @@ def parse_seeds(
     seeds = list(range(int(text))) if text.strip().isdigit() else [s for r in each for s in r]
     if not all(m) or not all(each) or not seeds:
         raise ValueError(f'--seeds is a number, at least 1, or a list such as 3-5 or 0,7, not {text!r}')
+    if TUNING_SEED in seeds: raise ValueError(f'--seeds: {TUNING_SEED} is the seed of --tune, which is not reported')
     return seeds
 
 # %% ../../nbs/87_cli.lab.ipynb #c15216fc
@@ -194,22 +195,23 @@ def _check_workers(workers, gpu, cluster, here=False):
     if workers is not None and workers<1: raise ValueError(f'--workers is at least 1, not {workers}')
     if gpu and not all(g.strip().isdigit() for g in gpu.split(',')):
         raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
-    if cluster and here: raise ValueError('--cells and --tune do not work with --cluster: leave --cluster out')
+    if cluster and here: raise ValueError('--cells and --tune do not work with --cluster: leave --cluster out, or give '
+        '--no-tune')
     if cluster and gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')
 
 # %% ../../nbs/87_cli.lab.ipynb #3facc6f1
 def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, cells, tune, **opts):
-    studies,seeds = [study_from_options(e, scale, opts, cells) for e in dict.fromkeys(experiments)],parse_seeds(seeds)
-    _check_workers(workers, gpu, cluster, cells or tune)
-    if tune and 'lr' in opts: raise ValueError('--tune chooses the rate: leave --lr out')
+    studies = [_settings(e, scale, seeds, tune, opts, cells) for e in dict.fromkeys(experiments)]
+    _check_workers(workers, gpu, cluster, cells or any(o['tune'] for _,_,o in studies))
     from maca_net.lab.store import Store
     from maca_net.lab.report import study_text
     base,left = studies[0][1],0
     store = Store(store or f'results/{data_name(base.data, base.path)}')
     stop_on_term()                                          # a kill stops the runs; the same command goes on with them
-    for exp,base in studies:
-        with _declared(exp, store, scale, base, seeds, tune):
-            if tune: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
+    for exp,base,usual in studies:
+        seeds = usual['seeds']
+        with _declared(exp, store, base, **usual):
+            if usual['tune']: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
             shown = pick_cells(exp, cells)
             print(study_text(store, shown, base, seeds), flush=True)
             if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
@@ -224,6 +226,15 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
         n = f'{left} runs have' if left>1 else '1 run has'
         sys.exit(f'maca_lab: {n} no result yet, for the reasons above{logs}; the same command goes on')
 
+# %% ../../nbs/87_cli.lab.ipynb #4f18652d
+def _settings(experiment, scale, seeds, tune, opts, cells):
+    "(experiment, base; scale, seeds and whether rates are tuned: as asked for, or else the usual ones)"
+    usual = usual_settings(experiment)
+    if tune and 'lr' in opts: raise ValueError('--tune chooses the rate: leave --lr out')
+    exp,base = study_from_options(experiment, scale, opts, cells)
+    return exp,base,dict(scale=scale or usual['scale'], seeds=parse_seeds(seeds or str(usual['seeds'])),
+        tune=usual['tune'] and 'lr' not in opts if tune is None else tune)
+
 # %% ../../nbs/87_cli.lab.ipynb #l0000005
 def _machine(workers, gpu, retry):
     "Options of `run_experiment` on this machine"
@@ -233,20 +244,34 @@ def _machine(workers, gpu, retry):
 def _tuned(exp, store, base, workers, gpu, retry):
     "The experiment with the rate of each cell, which it tells"
     from maca_net.lab.runner import tune_rates
-    exp = tune_rates(exp, store.path, base, **_machine(workers, gpu, retry))
+    from maca_net.lab.tables import declared_tuning
+    exp,grid = declared_tuning(store, exp, base)
+    exp = tune_rates(exp, store.path, base, grid, **_machine(workers, gpu, retry))
     print('\n'.join(f'{l}: lr {o["lr"]:g}' for l,o in exp.cells.items() if 'lr' in o), flush=True)
     return exp
 
 @contextmanager
-def _declared(exp, store, scale, base, seeds, tune):
+def _declared(exp, store, base, scale, seeds, tune):
     "The comparisons of `primary` are declared before its runs. Of runs that cannot begin nothing is left"
     from maca_net.lab.tables import declare_primary
     f = declare_primary(store, scale, base, seeds, tune) if exp.name=='primary' else None
     if f: print(f'six comparisons are declared in {f}', flush=True)
+    for line in _undeclared_runs(exp, store, base, seeds, tune): print(f'warning: {line}', file=sys.stderr, flush=True)
     try: yield
     except ValueError:
         if f and not any(store.row_file('*').parent.glob('*.json')): f.unlink()
         raise
+
+def _undeclared_runs(exp, store, base, seeds, tune):
+    "Why runs at the declared scale are not those that are declared"
+    from maca_net.lab.tables import declared_at
+    d = declared_at(store, exp, base)
+    if d is None: return
+    f = store.path/'primary.json'
+    if not tune and None in d['rates'].values(): yield f'{f} declares tuned rates: without --tune no run counts'
+    if d.get('blind') and not base.blind:
+        yield f'{f} declares answers for blind faces: without --blind FOLDER no run counts'
+    if more := sorted(set(seeds)-set(d['seeds'])): yield f'{f} does not declare the seeds {", ".join(map(str, more))}'
 
 def _run_here(exp, store, base, seeds, cells, **machine):
     from maca_net.lab.runner import run_experiment
@@ -333,7 +358,9 @@ def _score_blind(store, labels, out):
     shown = {title: percent(k).tolist() for title,k in _BLIND_TITLES.items() if k in t}
     print(t[['faces']].set_index(t.key.rename(None)).assign(**shown).to_string())
     if out: t.to_csv(out, index=False)
-    elif not is_table: out = Store(store).keep_blind_scores(t)
+    elif not is_table:
+        out = Store(store).keep_blind_scores(t)
+        Store(store).keep_blind_hits(labels)
     if out: print(f'scores in {out}')
 
 # %% ../../nbs/87_cli.lab.ipynb #k0000002

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'TUNING_SEED', 'Experiment', 'get_experiment',
-           'scale_config', 'kept_recipe', 'scale_text', 'identity_options', 'canonical', 'stats_word', 'run_key',
-           'short_hash', 'cell_config', 'seed_list', 'plan', 'cell_name', 'pick_cells', 'rate_cells', 'larger_rates',
-           'best_rates', 'with_rates']
+           'scale_config', 'usual_settings', 'kept_recipe', 'scale_text', 'identity_options', 'canonical', 'stats_word',
+           'run_key', 'short_hash', 'cell_config', 'seed_list', 'plan', 'cell_name', 'pick_cells', 'rate_cells',
+           'larger_rates', 'best_rates', 'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json
@@ -202,6 +202,15 @@ def scale_config(
     check_choice('scale', scale, SCALES)
     return RunConfig(**{**SCALES[scale], **opts})
 
+# %% ../../nbs/60_lab.experiments.ipynb #e0000017
+_USUAL = dict(primary=dict(scale='face', seeds=5, tune=True))
+
+def usual_settings(
+    name:str, # Of an experiment
+)->dict: # scale, number of seeds, and whether the rate of each cell is tuned
+    "How an experiment is run where nothing else is asked for, on any data"
+    return _USUAL.get(name, dict(scale='cpu', seeds=3, tune=False))
+
 # %% ../../nbs/60_lab.experiments.ipynb #2c5e27ac
 _DEFAULTS = {**{f.name: f.default for f in fields(RunConfig)}, **PAPER_RECIPE}
 # Options that `scale_text` names in words of their own, or that are no part of a scale
@@ -246,10 +255,12 @@ def _changed_options(base, leave_out):
 
 # %% ../../nbs/60_lab.experiments.ipynb #be158c74
 def _recipes_in_words(cells):
-    "A line for each method of the cells that is trained by a recipe of its own, or with an augmentation of its own"
-    recipes = {c['method']: kept_recipe(c) for c in cells if kept_recipe(c)}
-    how = {m: 'by its own recipe:' if 'lr' in r else 'with' for m,r in recipes.items()}
-    return [f'{m} {how[m]} ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in recipes.items()]
+    """A line for each method of the cells that is trained by a recipe or an augmentation of its own, without what the
+    cell sets itself"""
+    own = [(c['method'], {k: v for k,v in kept_recipe(c).items() if c.get(k) is None}) for c in cells if kept_recipe(c)]
+    def how(r): return 'with' if [*r]==['augment'] else 'by its own recipe:'
+    texts = [f'{m} {how(r)} ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in own if r]
+    return list(dict.fromkeys(texts))
 
 # %% ../../nbs/60_lab.experiments.ipynb #d8de82f8
 # they decide where a run happens, or what else comes out of it
@@ -321,20 +332,23 @@ def cell_config(
     return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
 
 def seed_list(
-    seeds, # A number of seeds, or a list of them
+    seeds, # A number of seeds, a list of them, or a list for each cell
 )->list:
     "The seeds, each once"
+    if isinstance(seeds, dict): seeds = sorted(s for own in seeds.values() for s in own)
     return list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
 
 # %% ../../nbs/60_lab.experiments.ipynb #5fd9d173
 def plan(
     experiment:Experiment, # What to run
     base:RunConfig=None, # The scale: the options that all cells share
-    seeds=3, # A number of seeds, or a list of them
+    seeds=3, # A number of seeds, a list of them, or a list for each cell
 )->list: # (label, `RunConfig`) of every run, seed by seed
     "The runs of an experiment, in the order in which they are run"
-    base = base or RunConfig()
-    return [(label, cell_config(base, opts, s)) for s in seed_list(seeds) for label,opts in experiment.cells.items()]
+    base,every = base or RunConfig(),seed_list(seeds)
+    own = seeds if isinstance(seeds, dict) else dict.fromkeys(experiment.cells, every)
+    return [(label, cell_config(base, opts, s)) for s in every for label,opts in experiment.cells.items()
+        if s in own.get(label, ())]
 
 # %% ../../nbs/60_lab.experiments.ipynb #95bbc629
 _OLD_NAMES = {'maca': 'MACA-Net', 'AFC + MHCA': 'MACA-Net', 'AFC + MHCA without MI': 'MACA-Net without MI',

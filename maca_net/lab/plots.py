@@ -94,9 +94,9 @@ def plot_learning_curves(
     panels:dict, # Title -> side -> runs, each a pair of arrays: images seen, accuracy in 0..1 (as `learning_curves`)
     sides=None, # The sides in the order of their colours, the first in black; None: as they come
     least:float=.6, # Accuracies below are not shown
-    unit:str='images seen', # Or 'epochs', where `learning_curves` knows no number of images
 ):
-    "Accuracy against images seen, a panel per scale: for each cell the mean of its runs, and each run as a thin line"
+    """Accuracy against images seen, a panel per scale: for each cell the mean of its runs, and each run as a thin line.
+    Against epochs where the number of images is not known: the first epoch is then at 1"""
     sides = list(sides or dict.fromkeys(s for p in panels.values() for s in p))
     colours = dict(zip(sides, ['k', *(f'C{k%10}' for k in range(len(sides)))]))
     rows = -(-len(panels)//2)
@@ -107,15 +107,14 @@ def plot_learning_curves(
             n = min(len(acc) for _,acc in runs)
             for x,acc in runs if len(runs)>1 else (): ax.plot(x, 100*acc, lw=.6, alpha=.5, color=colour)
             mean,dot = 100*np.mean([acc[:n] for _,acc in runs], axis=0),'o' if n==1 else None       # one epoch: no line
-            ax.plot(runs[0][0][:n], mean, lw=1.8, marker=dot, color=colour, label=side)
+            ax.plot(runs[0][0][:n], mean, lw=1.8, marker=dot, color=colour, label=f'{drawn_name(side)}, n={len(runs)}')
         top = max(a.max() for runs in panel.values() for _,a in runs)
-        ax.set(title=drawn_name(title), xlabel=unit, ylabel='accuracy, all validation images, %',
-            ylim=(100*min(least, .8*top), 100*top+2))
+        seen = max(x[0] for runs in panel.values() for x,_ in runs)>1
+        ax.set(title=drawn_name(title), xlabel='images seen' if seen else 'epochs',
+            ylabel='accuracy, all validation images, %', ylim=(100*min(least, .8*top), 100*top+2))
         ax.xaxis.set_major_formatter(lambda v, _: f'{v/1e6:g} M' if v>=1e4 else f'{v:g}')
         ax.title.set_fontsize(9)
+        ax.legend(loc='lower right', fontsize=7, framealpha=.9, edgecolor='none')
         ax.grid(alpha=.3)
     for ax in axs.flat[len(panels):]: ax.axis('off')
-    handles = {l: h for ax in axs.flat for h,l in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), map(drawn_name, handles), loc='outside lower center', ncols=4, fontsize=8,
-        frameon=False)
     return axs

@@ -28,6 +28,7 @@ from ..runs.evaluate import *
 from .experiments import *
 from .store import *
 from .runner import *
+from .tables import *
 from .pack import *
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000006
@@ -62,6 +63,8 @@ def read_queue(
     known = {'experiment', 'scale', 'cells', 'seeds', 'options', 'tune', 'about'}
     schema.check_content(d, schema.list_of(_ENTRY, 1, 1000), file)
     for i,e in enumerate(d):
+        if TUNING_SEED in e.get('seeds', ()):
+            raise ValueError(f'{file}: [{i}].seeds: {TUNING_SEED} is the seed of trials, which is not reported')
         if odd := sorted(set(e)-known):
             hint = did_you_mean(odd[0], known)
             raise ValueError(f'{file}: [{i}] has {odd[0]}{hint}: an entry has {", ".join(sorted(known))}')
@@ -94,7 +97,8 @@ def _study_of(e, pack, blind, store):
     exp = pick_cells(get_experiment(e['experiment']), e.get('cells'))
     base = scale_config(e.get('scale', 'cpu'), **dict(e.get('options', {}), data='pack', path=str(pack), blind=blind))
     if not e.get('tune'): return exp,base,e.get('seeds', [0])
-    found = rate_trials(exp, store, base)
+    exp,grid = declared_tuning(store, exp, base)
+    found = rate_trials(exp, store, base, grid)
     if isinstance(found, Experiment): return found,base,[TUNING_SEED]
     return with_rates(exp, found),base,e.get('seeds', [0])
 

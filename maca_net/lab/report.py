@@ -73,12 +73,18 @@ class _Tables(HTMLParser):
     def __init__(self):
         super().__init__()
         self.tables,self.inside,self.cell,self.below = [],False,None,{}    # column -> rows below a tall cell
+        self.heads,self.in_head = [],False                                 # rows of the head of each table
     def handle_starttag(self, tag, attrs):
         attrs = dict(attrs)
         if tag=='table': self.inside = 'dataframe' in (attrs.get('class') or '')
         if not self.inside: return
-        if tag=='table': self.tables.append([])
-        if tag=='tr': self.tables[-1].append([])
+        if tag=='table':
+            self.tables.append([])
+            self.heads.append(0)
+        if tag in ('thead', 'tbody'): self.in_head = tag=='thead'
+        if tag=='tr':
+            self.tables[-1].append([])
+            self.heads[-1] += self.in_head
         if tag in ('td', 'th'): self.cell,self.span = '',[int(attrs.get(k) or 1) for k in ('colspan', 'rowspan')]
     def handle_data(self, data):
         if self.cell is not None: self.cell += data
@@ -95,17 +101,20 @@ class _Tables(HTMLParser):
 
 # %% ../../nbs/66_lab.report.ipynb #q1000003
 _TEX = {**{c: f'\\{c}' for c in '&%$#_{}'}, '\\': r'\textbackslash{}', '~': r'\textasciitilde{}',
-    '^': r'\textasciicircum{}',     '±': r'$\pm$', '<': '$<$', '>': '$>$'}
+    '^': r'\textasciicircum{}', '<': '$<$', '>': '$>$', '×': r'$\times$', '–': '--', '“': '``', '”': "''",
+    **{c: f'$\\{name}$' for c,name in zip('±≥≤→αβγλσµ∞',
+        'pm geq leq to alpha beta gamma lambda sigma mu infty'.split())}}
 
 def latex_table(
-    rows, # Of cells, the first row is the head
+    rows, # Of cells
+    heads:int=1, # How many of them are the head
 )->str:
     "A `tabular` that needs no package"
     def line(cells): return ' & '.join(''.join(_TEX.get(c, c) for c in o) for o in cells) + r' \\'
     width = max(map(len, rows))
     body = [line(r + ['']*(width-len(r))) for r in rows]
-    return '\n'.join([rf'\begin{{tabular}}{{l{"r"*(width-1)}}}', r'\hline', body[0], r'\hline', *body[1:], r'\hline',
-        r'\end{tabular}']) + '\n'
+    return '\n'.join([rf'\begin{{tabular}}{{l{"r"*(width-1)}}}', r'\hline', *body[:heads], r'\hline', *body[heads:],
+        r'\hline', r'\end{tabular}']) + '\n'
 
 def save_tables(
     report, # HTML file of an executed report
@@ -115,10 +124,10 @@ def save_tables(
     for old in report.parent.glob(f'{report.stem}.*'):
         if re.fullmatch(r'\.\d+\.(csv|tex)', old.name[len(report.stem):]): old.unlink()
     parser.feed(report.read_text(encoding='utf-8'))
-    for n,rows in enumerate([t for t in parser.tables if t and t[0]], 1):
+    for n,(rows,heads) in enumerate([o for o in zip(parser.tables, parser.heads) if o[0] and o[0][0]], 1):
         csv,tex = (report.with_name(f'{report.stem}.{n}.{ext}') for ext in ('csv', 'tex'))
         with open(csv, 'w', newline='', encoding='utf-8') as o: writer(o).writerows(rows)
-        tex.write_text(latex_table(rows), encoding='utf-8')
+        tex.write_text(latex_table(rows, max(heads, 1)), encoding='utf-8')
         files += [csv, tex]
     return files
 

@@ -286,7 +286,14 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
         d = read_study(f)
         s = out.setdefault(short_hash([d['name'], d['cells'], d['base']]), dict(new, seeds=set()))
         s['seeds'] |= new['seeds']
-    return [dict(s, seeds=sorted(s['seeds'])) for s in out.values()]
+    parts = [(s, o) for s in out.values() for o in out.values() if _is_part(s, o)]
+    for s,o in parts: o['seeds'] |= s['seeds']
+    return [dict(s, seeds=sorted(s['seeds'])) for s in out.values() if not any(s is part for part,_ in parts)]
+
+def _is_part(a, b):
+    "Whether a study has some cells of another one, such as those of `--tune --cells`"
+    ea,eb = a['experiment'],b['experiment']
+    return ea.name==eb.name and a['base']==b['base'] and ea.cells.items()<eb.cells.items()
 
 # %% ../../nbs/61_lab.store.ipynb #90db871f
 # Fields by which two rows of one run are told apart. The cost may differ, and a later version may write more fields
@@ -410,6 +417,35 @@ def blind_scores(self:Store)->pd.DataFrame:
         return t.astype({k: float for k in _BLIND_COLUMNS[2:]})
     except (ValueError, UnicodeDecodeError) as e:
         raise ValueError(f'{f} is damaged ({first_line(e)}): make it again with maca_lab score-blind') from None
+
+# %% ../../nbs/61_lab.store.ipynb #b1000045
+@patch
+def keep_blind_hits(
+    self:Store,
+    labels, # CSV, as for `score_blind_runs`, which has found no fault
+)->Path:
+    "Write to `blind/hits.npz` which answer of each run is right, for the comparisons of a report"
+    truth,rows = read_blind_labels(labels),self.rows()
+    truth,rows = truth[truth!=''],rows[rows.has_blind & rows.error.isna()]
+    def of_run(r):
+        p = self.predictions(r.key, 'blind')
+        answers = pd.Series(np.array(r.labels)[p['probs'].argmax(1)], index=p['names'])
+        return answers[truth.index].to_numpy()==truth.to_numpy()
+    f = self.path/'blind'/'hits.npz'
+    arrays = dict(keys=rows.key.to_numpy(str), names=truth.index.to_numpy(str),
+        target=pd.factorize(truth, sort=True)[0], hits=np.array([of_run(r) for r in rows.itertuples()]))
+    with atomic_path(f) as tmp: np.savez_compressed(tmp, **arrays)
+    return f
+
+@patch
+def blind_hits(self:Store)->dict: # keys, names, target; hits: runs x faces; empty until somebody has scored
+    "Which answers for blind faces are right. Raises `ValueError` for a damaged file"
+    f = self.path/'blind'/'hits.npz'
+    p = read_arrays(f) if f.is_file() else dict(keys=[], names=[], target=[], hits=np.zeros((0, 0), bool))
+    shape = p['hits'].shape if {'keys', 'names', 'target', 'hits'}<=set(p) else None
+    if shape!=(len(p.get('keys', ())), len(p.get('names', ()))) or shape[1]!=len(p['target']):
+        raise ValueError(f'{f} is damaged (its arrays do not fit together): make it again with maca_lab score-blind')
+    return p
 
 # %% ../../nbs/61_lab.store.ipynb #4970eedc
 _TESTED = ('accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
