@@ -128,9 +128,9 @@ def read_predictions(
 def compact_logs(
     p:np.ndarray, # Probabilities, n x K
 )->np.ndarray: # Their logarithms in half precision
-    """Probabilities for a small file. A probability from 1/64 changes by less than .0005. The logarithm of a smaller one
-    changes by less than 1/400 of itself, and is at least that of 1e-12. The predicted class stays: among numbers that
-    became equal it gets the next larger one"""
+    """Probabilities for a small file. A probability from 1/64 changes by less than .0005. The logarithm of a smaller
+    one changes by less than 1/400 of itself, and is at least that of 1e-12. The predicted class stays: among numbers
+    that became equal it gets the next larger one"""
     p = np.asarray(p)
     few,logs = p.astype(np.float16).astype(np.float32),np.log(np.clip(p, 1e-12, None)).astype(np.float16)
     rough = ((logs.view(np.uint16)+2) & 0xfffc).view(np.float16)                       # two bits less
