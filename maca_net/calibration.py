@@ -59,6 +59,7 @@ def calibration_halves(
     first[np.concatenate([rng.permutation(o) for o in order])[::2]] = True
     return first
 
+# %% ../nbs/21_calibration.ipynb #9e24a882
 def cross_fitted(
     probs:np.ndarray, # n x K probabilities
     targs:np.ndarray, # n class numbers, two at least

@@ -20,6 +20,7 @@ _SYNONYMS = {word: name for name,words in dict(
     disgust='disgusted disgusting', fear='fearful fearfulness afraid scared frightened',
     contempt='contemptuous contemptuousness').items() for word in words.split()}
 
+# %% ../nbs/00_core.ipynb #1ad379a6
 def canonical_name(
     name:str, # A class name, as a data set or a folder spells it
 )->str|None: # The name in `EXPRESSIONS`, or None where it is not one of them
@@ -195,6 +196,7 @@ def with_bar(
     from fastprogress.fastprogress import progress_bar
     return progress_bar(items, leave=False, **kw)
 
+# %% ../nbs/00_core.ipynb #38149394
 def _with_lines(items, total=None, every=50., clock=time.monotonic):
     said,n = clock(),len(items) if hasattr(items, '__len__') else total
     for i,o in enumerate(items):

@@ -58,6 +58,7 @@ def cosine_distances(x, centers):
     "1 - the cosine between each sample and each centre, B x C and K x C -> B x K"
     return 1-F.cosine_similarity(x[:,None], centers[None], dim=-1)
 
+# %% ../nbs/23_losses.ipynb #44bf0bce
 def cosine_center_loss(
     x, # Features, B x C
     y, # Class numbers, B, or votes, B x K

@@ -82,6 +82,7 @@ def check_probs(
     if (probs<0).any() or (np.abs(probs.sum(1)-1)>.01).any():
         raise ValueError('probs are no probabilities: rows of numbers >= 0 that add up to 1 (softmax of the logits)')
 
+# %% ../nbs/22_metrics.ipynb #b744f130
 def votes_kl(
     probs:np.ndarray, # n x K probabilities
     votes:np.ndarray, # n x K distribution of the annotators' votes

@@ -90,6 +90,7 @@ def plugins_text()->str:
     "A sentence on where further names come from: MACA_PLUGINS"
     return f'MACA_PLUGINS, which names modules with others, is {os.environ.get("MACA_PLUGINS") or "not set"}'
 
+# %% ../nbs/01_options.ipynb #074b8900
 def load_plugins():
     """Import what registers entries from outside: the entry points `maca_net`, and the modules that MACA_PLUGINS
     names. Raises `ImportError` for one that cannot be imported"""

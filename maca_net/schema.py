@@ -34,6 +34,7 @@ def number(
             raise _wrong(where, 'a finite number' + _bounds(least, most), value)
     return check
 
+# %% ../nbs/24_schema.ipynb #3bf92f1c
 def _within(value, least, most): return (least is None or value>=least) and (most is None or value<=most)
 
 def _bounds(least, most):
@@ -52,6 +53,7 @@ def text(
         if choices is not None and value not in choices: raise _wrong(where, f'one of {", ".join(choices)}', value)
     return check
 
+# %% ../nbs/24_schema.ipynb #4f44c9fd
 def flag(value, where):
     "The rule for true and false"
     if not isinstance(value, bool): raise _wrong(where, 'true or false', value)

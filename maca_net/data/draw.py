@@ -558,6 +558,7 @@ def _check_synth(n, size, classes, label_noise, **shares):
         if not 0<=v<=1: raise ValueError(f'{k} is a share in 0..1, not {v!r}')
     if label_noise and len(classes)<2: raise ValueError('label_noise needs at least two classes')
 
+# %% ../../nbs/03_data.draw.ipynb #436279d6
 def _random_aus(rng, true, intensity):
     "The action units of the expression `true`, each at its own strength; a few others move a little"
     aus = {k: float(np.clip(intensity*rng.uniform(.8, 1.15), 0, 1)) for k in EXPRESSION_AUS[true]}

@@ -147,6 +147,7 @@ def visible_files(
     if skipped: warnings.warn(skipped_text(folder, skipped), SkippedFile, stacklevel=2)
     return files
 
+# %% ../../nbs/06_data.faces.ipynb #32d760e4
 def note_skipped(
     faces:Faces, # What was read
     folder, # From where
@@ -357,6 +358,7 @@ def fingerprint(faces:Faces)->str:
     return hashlib.sha256(faces.df[['split', 'name',
         'label']].to_csv(index=False).encode(errors='surrogateescape')).hexdigest()
 
+# %% ../../nbs/06_data.faces.ipynb #494e3364
 def counts_table(
     faces:Faces, # As a reader returned them
 )->pd.DataFrame: # One row for each class, then `all` and `published`; one column for each split

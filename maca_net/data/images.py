@@ -187,6 +187,7 @@ def walk_files(
         if f.is_file(): (skipped if any(map(is_system, f.relative_to(folder).parts)) else files).append(f)
     return files,skipped
 
+# %% ../../nbs/04_data.images.ipynb #a8eabee5
 def skipped_text(
     folder, # Given to `walk_files`
     skipped, # Its second answer

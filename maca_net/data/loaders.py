@@ -121,6 +121,7 @@ def augmentation(
     check_choice('augment', name, AUGMENTS)
     return _AUGMENTS[name]()
 
+# %% ../../nbs/12_data.loaders.ipynb #2f387ec8
 def flips_or_erases(
     transform, # Of a batch
 )->bool:

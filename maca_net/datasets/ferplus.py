@@ -17,6 +17,7 @@ from ..data.faces import _check_counts, _complain, _duplicates, _find_root, _loa
 # %% ../../nbs/08_datasets.ferplus.ipynb #59446209
 _VOTES = [*EXPRESSIONS, 'unknown', 'NF']
 
+# %% ../../nbs/08_datasets.ferplus.ipynb #fe601db5
 def ferplus_label(
     votes:np.ndarray, # n x 10: the eight expressions in the order of `EXPRESSIONS`, unknown, NF
     rule:str='majority', # 'majority', 'argmax' or 'soft'

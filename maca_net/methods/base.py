@@ -35,6 +35,7 @@ def refuse_votes(
     "Raises `ValueError` where the targets are votes"
     if votes: raise ValueError(f'{name} is for one label a face, not for votes: use target="label", and no teacher')
 
+# %% ../../nbs/25_methods.base.ipynb #6392ac13
 def refuse_ce_options(
     name:str, # What stands in place of cross-entropy
     label_smoothing, # Of the run; 0: none

@@ -89,6 +89,7 @@ def mined_labels(
     own = z[y.long(), torch.arange(len(y), device=y.device)]
     return (own/temperature).softmax(1).detach()
 
+# %% ../../nbs/46_methods.dmue.ipynb #6081b7d3
 def soft_loss(
     z, # Logits of the target branch, B x K
     y, # B class numbers

@@ -54,6 +54,7 @@ def eac_head(net, fmap):
     features = fmap.mean((2,3))
     return dict(logits=net.classifier(features), features=features, map=fmap)
 
+# %% ../../nbs/44_methods.eac.ipynb #b87babb9
 def eac_network(n_out, backbone, readings):
     "A backbone and a linear layer, as the baseline"
     from torch import nn

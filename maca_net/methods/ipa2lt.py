@@ -70,6 +70,7 @@ def ipa2lt_head(net, fmap):
     with torch.no_grad(): net.confusions.copy_(stochastic_rows(net.confusions, net.ipa2lt.eps))
     return dict(out, confusions=net.confusions*1)
 
+# %% ../../nbs/45_methods.ipa2lt.ipynb #8d915aa6
 def ipa2lt_network(n_out, backbone, readings):
     "A backbone, a linear layer, and a confusion matrix for each annotator"
     import torch
@@ -90,6 +91,7 @@ def half_of(n, which):
     half[order[which::2]] = True
     return half
 
+# %% ../../nbs/45_methods.ipa2lt.ipynb #1c0480fc
 def train_on_half(readings, which):
     "The callback that leaves one half out of training, and takes the first column of a table for the label"
     from fastai.callback.core import Callback

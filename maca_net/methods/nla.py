@@ -97,6 +97,7 @@ def nla_terms(readings):
     from maca_net.training.terms import OwnLoss
     return [OwnLoss('nla', partial(nla_loss, readings=readings))]
 
+# %% ../../nbs/42_methods.nla.ipynb #95e5259c
 def check_nla(cfg):
     "Refuses votes and options of cross-entropy"
     check_one_label(cfg)

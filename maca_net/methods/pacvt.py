@@ -67,6 +67,7 @@ def transformer_layer(dim, hidden, dropout):
     return nn.ModuleDict(dict(norm1=nn.LayerNorm(dim), qkv=nn.Linear(dim, 3*dim), out=nn.Linear(dim, dim),
         norm2=nn.LayerNorm(dim), mlp=mlp, dropout=nn.Dropout(dropout)))
 
+# %% ../../nbs/48_methods.pacvt.ipynb #203f77c9
 def transform(
     layer, # See `transformer_layer`
     x, # B x N x d

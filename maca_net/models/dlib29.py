@@ -21,6 +21,7 @@ def _read_int(b, i):
     v = int.from_bytes(b[i+1:i+1+n], 'little')
     return (-v if b[i]&128 else v),i+1+n
 
+# %% ../../nbs/16_models.dlib29.ipynb #dc9850d5
 def _read_tensor(b, i):
     "(values of the tensor at byte `i` of `b`, the byte behind it)"
     numbers = []
@@ -92,6 +93,7 @@ class Dlib29Block(nn.Module):
         h,w = max(x.shape[2], y.shape[2]),max(x.shape[3], y.shape[3])
         return F.relu(_grow(x, y.shape[1], h, w)+_grow(y, y.shape[1], h, w))
 
+# %% ../../nbs/16_models.dlib29.ipynb #61c7efb7
 def _grow(x, c, h, w):
     "Zeros for the channels, rows and columns that `x` lacks"
     lacks = (c-x.shape[1], h-x.shape[2], w-x.shape[3])
@@ -193,6 +195,7 @@ def read_dat(
 # dlib takes (value - (122.782, 117.001, 104.298))/256 of values in 0..255
 _STATS = ([122.782/255, 117.001/255, 104.298/255], [256/255]*3)
 
+# %% ../../nbs/16_models.dlib29.ipynb #73f32e7c
 BACKBONES.register(Backbone('dlib29', Dlib29, 256, size=150, stats=_STATS, read=read_dat,
     weights=dict(face=Weights('dlib face recognition',
         'CC0 (Davis King), but the photographs used for its training were collected for research',

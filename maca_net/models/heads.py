@@ -124,6 +124,7 @@ def softmax_weighted(f):
     "A true weighted sum over heads, the weights by softmax: B x H x C -> B x C"
     return (f.softmax(1)*f).sum(1)
 
+# %% ../../nbs/18_models.heads.ipynb #6c96c999
 def mean_heads(f):
     "The mean over heads: B x H x C -> B x C"
     return f.mean(1)
@@ -151,6 +152,7 @@ class ChannelGate(nn.Module):
     def gate(self, x): return (self.mlp(x.mean((2,3))) + self.mlp(x.amax((2,3)))).sigmoid()[:,:,None,None]
     def forward(self, x): return x*self.gate(x)
 
+# %% ../../nbs/18_models.heads.ipynb #4f061fed
 class SpatialGate(nn.Module):
     "The second gate of CBAM: each place by the maximum and the mean over the channels"
     def __init__(self):

@@ -26,6 +26,7 @@ _FIRST_BYTES = {
     b'\x93NUMPY': 'an array of NumPy, not the tensors of a network',
     b'%PDF': 'a PDF document', b'\x89PNG': 'a PNG picture', b'\xff\xd8\xff': 'a JPEG picture'}
 
+# %% ../../nbs/15_models.weights.ipynb #96fb88c2
 def not_weights(
     file, # A file that should hold weights
 )->str|None: # What it is in place of that, and what to do; None where it may hold weights
@@ -149,6 +150,7 @@ def backbone_of(
         with suppress(Exception), torch.device('meta'):       # shapes without memory
             if find_fits(entry.build('imagenet', 2).state_dict(), tensors)[0]: return name
 
+# %% ../../nbs/15_models.weights.ipynb #4d7b5ff6
 def describe_tensors(tensors)->str:
     "What a file that does not fit seems to be"
     if name := backbone_of(tensors): return f'it seems to hold a {name}'

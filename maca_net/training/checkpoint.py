@@ -127,6 +127,7 @@ def _with_names(cbs):
         yield f'{n}-{seen[n]}' if seen[n] else n, cb
         seen[n] += 1
 
+# %% ../../nbs/31_training.checkpoint.ipynb #d58acc46
 def _callback_state(cbs):
     return {n: {k: _bare(getattr(cb, k)) for k in _kept_attrs(cb) if hasattr(cb, k)} for n,cb in _with_names(cbs)
         if _kept_attrs(cb)}

@@ -71,6 +71,7 @@ def _alike(state, params):
     alike = [p.stride()==p.grad.stride()==state[p]['grad_avg'].stride() for p in params]
     return [ps for ps in ([p for p,a in zip(params, alike) if a], [p for p,a in zip(params, alike) if not a]) if ps]
 
+# %% ../../nbs/30_training.learner.ipynb #0d66a6da
 class CoupledAdam(Optimizer):
     "torch's Adam: weight decay is added to the gradient. (fastai's has other defaults, and subtracts it)"
     def __init__(self, params, lr, mom=.9, sqr_mom=.999, eps=1e-8, wd=0.):
@@ -229,6 +230,7 @@ def confusion_matrix(self:ClassificationInterpretation):
     "Counts, K x K, one row for each true class; with votes, the class with most votes is the true class"
     return skm.confusion_matrix(*_answers(self), labels=range(len(self.vocab)))
 
+# %% ../../nbs/30_training.learner.ipynb #4eec95f3
 @patch
 def print_classification_report(self:ClassificationInterpretation):
     "Print scikit-learn's classification report"

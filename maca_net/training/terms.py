@@ -59,6 +59,7 @@ def _say_fitting(fit):
 
 if not hasattr(Learner, 'fitting'): Learner.fitting,Learner.fit = False,_say_fitting(Learner.fit)
 
+# %% ../../nbs/26_training.terms.ipynb #87e54d5d
 def is_fitting(learn):
     "Whether an event is one of a fit; False for a validation or prediction, also for one in the middle of a fit"
     return learn.fitting and not learn.lock.locked()
@@ -82,6 +83,7 @@ class FitCallback(Callback):
     def after_fit(self):
         if is_fitting(self.learn): self.end_fit()
 
+# %% ../../nbs/26_training.terms.ipynb #1090173e
 class FitColumns(FitCallback):
     "Columns (name, function) beside the metrics while a fit is on; `validate` shows nothing but validation data"
     remove_on_fetch = True
@@ -178,6 +180,7 @@ def class_shares(
     if y.ndim==1: return F.one_hot(y.long(), n_out).float()
     return F.pad(y.float(), (0, n_out-y.shape[1])) if y.shape[1]<n_out else y.float()
 
+# %% ../../nbs/26_training.terms.ipynb #21e27fbf
 @contextmanager
 def _left_alone(model):
     "Train mode, and afterwards the mode and the buffers that the model had"
@@ -194,6 +197,7 @@ def _centers_features(model, xb):
     if model.readings.centers_on=='fused': return model(xb)['features'].as_subclass(torch.Tensor)
     with model.autocast(xb): return keep_double(model.forward_features(xb)).mean((2,3)).as_subclass(torch.Tensor)
 
+# %% ../../nbs/26_training.terms.ipynb #302fe756
 @torch.no_grad()
 def class_means(learn):
     "Each class's mean feature over one pass of the training data, K x C; the mean of all where no batch held the class"
@@ -277,6 +281,7 @@ def _check_afc(learn, class_centers):
     if any(isinstance(cb, MixHandler) for cb in learn.cbs):
         raise ValueError('AFCLoss needs one label for each image; MixUp and CutMix mix the labels: leave them out')
 
+# %% ../../nbs/26_training.terms.ipynb #9c0e3921
 def _start_centers(learn, class_centers, readings):
     "Put centres that were never trained where the readings say, and tell the optimizer how it treats them"
     if not class_centers.ready:
