@@ -449,9 +449,8 @@ def warning_text(
     calibrated:bool, # Whether the probabilities are
 )->str:
     "Why nobody should rely on the answers, in one sentence; empty where nothing is known against them"
-    name,why = info['config']['data'],[]
-    drawn = name in DATASETS.names() and DATASETS[name].drawn or info.get('data', {}).get('synthetic')
-    if drawn: why.append('it was trained on faces drawn by code, not on photographs')
+    why = []
+    if info.get('data', {}).get('synthetic'): why.append('it was trained on faces drawn by code, not on photographs')
     if accuracy is None: why.append('it does not state how many faces it names right')
     elif accuracy<LOW: why.append(f'it named only {100*accuracy:.0f} % of its validation faces right')
     if not calibrated: why.append('its probabilities are not calibrated')
