@@ -439,7 +439,7 @@ def stated_accuracy(
 )->float|None: # 0..1; None where nothing is stated
     "Share of the validation faces that a model names right, as its run or its file states"
     int8 = meta.get('int8')
-    said = metrics['accuracy'] if metrics else int8.get('accuracy') if isinstance(int8, dict) else None
+    said = metrics['accuracy'] if metrics else (int8 if isinstance(int8, dict) else meta).get('accuracy')
     return said if isinstance(said, (int, float)) and 0<=said<=1 else None
 
 # %% ../../nbs/76_deploy.predict.ipynb #abda967c
