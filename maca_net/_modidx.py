@@ -834,6 +834,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'maca_net/lab/experiments.py'),
                                           'maca_net.lab.experiments._face_choices': ( 'lab.experiments.html#_face_choices',
                                                                                       'maca_net/lab/experiments.py'),
+                                          'maca_net.lab.experiments._keeps_all': ( 'lab.experiments.html#_keeps_all',
+                                                                                   'maca_net/lab/experiments.py'),
                                           'maca_net.lab.experiments._map_sizes': ( 'lab.experiments.html#_map_sizes',
                                                                                    'maca_net/lab/experiments.py'),
                                           'maca_net.lab.experiments._on_face': ( 'lab.experiments.html#_on_face',

@@ -1,5 +1,5 @@
 "What a notebook cannot test: a fresh process, the installed commands, a wheel, and the whole RAF-DB label list."
-import importlib, json, os, re, shutil, subprocess, sys, tarfile, time, zipfile
+import builtins, dis, importlib, json, os, pkgutil, re, shutil, subprocess, sys, tarfile, time, types, zipfile
 from configparser import ConfigParser
 from pathlib import Path
 import forked, pandas as pd, pytest
@@ -29,6 +29,25 @@ def trained(tmp_path_factory):
     said = run(BIN/'maca_train', *QUICK, '--out', out, '--log', 'tensorboard').stdout
     assert 'training 2 epochs' in said and 'Epoch 1/2' not in said             # lines, and no bars, in a file or a pipe
     return out
+
+def functions_in(code):
+    "The code object of a module, and those of all functions in it"
+    yield code
+    for c in code.co_consts:
+        if isinstance(c, types.CodeType): yield from functions_in(c)
+
+def test_no_name_is_undefined():
+    """What a function of the package looks up is there when it runs: ruff cannot see it past a star import, and a
+    notebook's tests may import what the exported module lacks"""
+    import maca_net.all                                                        # noqa: F401
+    import maca_net
+    missing = set()
+    for name in (m.name for m in pkgutil.walk_packages(maca_net.__path__, 'maca_net.')):
+        module = importlib.import_module(name)
+        code = compile(Path(module.__file__).read_bytes(), module.__file__, 'exec')
+        used = {i.argval for f in functions_in(code) for i in dis.get_instructions(f) if i.opname=='LOAD_GLOBAL'}
+        missing |= {(name, k) for k in used if not hasattr(module, k) and not hasattr(builtins, k)}
+    assert not missing
 
 def test_all_gives_everything():
     run(sys.executable, '-c', 'from maca_net.all import *\nfor o in (maca_learner, ferplus_dls, rafdb_dls, folder_dls, '

@@ -16,6 +16,7 @@ from ..core import *
 from ..options import *
 from ..models.readings import *
 from ..methods.base import *
+from ..methods.dan import DAN_CODE
 from ..runs.config import *
 
 # %% ../../nbs/60_lab.experiments.ipynb #c9205ba1
@@ -129,16 +130,14 @@ def _cheaper():
 
 _TABLE2 = {'RAN': 'ran', 'IPA2LT': 'ipa2lt', 'SCN': 'scn', 'DMUE': 'dmue', 'PACVT-like': 'pacvt', 'EAC': 'eac',
     'GAAVE-like': 'gaave', 'center loss': 'center', 'CBAM': 'cbam', 'DAN': 'dan'}
-# `DAN_CODE` of notebook 35, as an option
-_DAN_CODE = 'channel_start=small,mi_eps=2.2e-16,spare_centers=1,centers_decay=true'
 _CONTROLS = {'RUL': 'rul', 'label smoothing and SAM': 'ls_sam', 'NLA': 'nla'}
 
 def _own_recipes():
     "Cells: the baseline by the recipe of the scale, and methods each by the recipe of its authors"
     by = {**{l: _TABLE2[l] for l in ('RAN', 'SCN', 'DMUE', 'EAC', 'center loss', 'CBAM')}, **_CONTROLS}
     cells = {l: dict(OWN_RECIPE, method=m) for l,m in by.items()}
-    return {'baseline': _BASELINE, **cells, 'DAN, as its code': dict(OWN_RECIPE, method='dan', readings=_DAN_CODE),
-        'MACA-Net': dict(OWN_RECIPE, **_MACA)}
+    dan = dict(OWN_RECIPE, method='dan', readings=','.join(f'{k}={v}' for k,v in DAN_CODE.items()))
+    return {'baseline': _BASELINE, **cells, 'DAN, as its code': dan, 'MACA-Net': dict(OWN_RECIPE, **_MACA)}
 
 _NOISE = {'baseline': _BASELINE, 'MACA-Net': _MACA, **{l: dict(method=m) for l,m in (('SCN', 'scn'), ('EAC', 'eac'),
     ('DMUE', 'dmue'), ('RUL', 'rul'), ('GAAVE-like', 'gaave'), ('IPA2LT', 'ipa2lt'), ('NLA', 'nla'))}}
@@ -222,10 +221,12 @@ def kept_recipe(
 )->dict:
     """What a cell keeps of its method's recipe at any scale: a variant, and a cell of `OWN_RECIPE`, all of it; others
     the augmentation, which belongs to their views. All else is as the scale says"""
-    m = METHODS[opts['method']] if 'method' in opts else None
-    if m is None: return {}
-    whole = m.variant_of or OWN_RECIPE.items()<=opts.items()
-    return m.recipe if whole else {k: v for k,v in m.recipe.items() if k=='augment'}
+    recipe = METHODS[opts['method']].recipe if 'method' in opts else {}
+    return recipe if _keeps_all(opts) else {k: v for k,v in recipe.items() if k=='augment'}
+
+def _keeps_all(opts):
+    "Whether a cell is trained by its method's recipe alone"
+    return OWN_RECIPE.items()<=opts.items() or 'method' in opts and bool(METHODS[opts['method']].variant_of)
 
 # %% ../../nbs/60_lab.experiments.ipynb #e0000010
 def scale_text(
@@ -327,8 +328,7 @@ def cell_config(
     "The run of a cell, with what its method keeps at any scale"
     own = dict.fromkeys(kept_recipe(opts))
     # options of a schedule; the recipe has its own schedule
-    if 'schedule' in own or OWN_RECIPE.items()<=opts.items():
-        own.update(dict.fromkeys(STEP_OPTIONS), warmup=_DEFAULTS['warmup'])
+    if _keeps_all(opts): own.update(dict.fromkeys(STEP_OPTIONS), warmup=_DEFAULTS['warmup'])
     return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
 
 def seed_list(

@@ -218,6 +218,17 @@ def predictions(self:Store,
     if split!='valid': raise FileNotFoundError(f'{f} is missing: {made_by[split]}')
     raise FileNotFoundError(f'{f} is missing: copy it from the machine that ran it, or remove the row to run it again')
 
+# %% ../../nbs/61_lab.store.ipynb #kept0005
+@patch
+def compact(self:Store)->int: # Bytes that are saved
+    "Write all predictions as they are written today: smaller, with the same answers. Older versions kept every digit"
+    saved = 0
+    for f in (f for folder in ('predictions', 'argmax', 'test', 'blind') for f in _files(self.path/folder, 'npz')):
+        was = f.stat().st_size
+        write_predictions(f, read_predictions(f))
+        saved += was-f.stat().st_size
+    return saved
+
 # %% ../../nbs/61_lab.store.ipynb #62c310f2
 @patch
 def add_study(self:Store, experiment:Experiment, base:RunConfig, seeds):
@@ -368,16 +379,6 @@ def lacks_blind(self:Store, key, cfg:RunConfig)->bool:
 def add_blind(self:Store, key):
     "Keep the answers for blind faces that the folder of a run holds"
     write_predictions(self.blind_file(key), read_arrays(self.work(key)/BLIND))
-
-@patch
-def compact(self:Store)->int: # Bytes that are saved
-    "Write all predictions as they are written today: smaller, with the same answers. Older versions kept every digit"
-    saved = 0
-    for f in (f for folder in ('predictions', 'argmax', 'test', 'blind') for f in _files(self.path/folder, 'npz')):
-        was = f.stat().st_size
-        write_predictions(f, read_predictions(f))
-        saved += was-f.stat().st_size
-    return saved
 
 # %% ../../nbs/61_lab.store.ipynb #b1000042
 _BLIND_SCORES = ('accuracy', 'macro_accuracy', 'macro_f1', 'nll', 'ece')

@@ -117,7 +117,7 @@ class Dlib29(nn.Module):
                 stages[-1].append(Dlib29Block(ni, nf, last_stride if blocks is _STAGES[-1] else stride, padding))
                 ni = nf
         self.stages = nn.Sequential(*stages)
-        self.to(memory_format=torch.channels_last)        # a training step on a CPU is some 20 % faster
+        self.to(memory_format=torch.channels_last)        # at 112 px a step on a CPU takes 13 to 18 % less
 
     def stem_map(self, x):
         "The map before the first stage"
