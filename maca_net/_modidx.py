@@ -1633,6 +1633,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'maca_net.models.macanet.MACANet': ('models.macanet.html#macanet', 'maca_net/models/macanet.py'),
                                          'maca_net.models.macanet.MACANet.__init__': ( 'models.macanet.html#macanet.__init__',
                                                                                        'maca_net/models/macanet.py'),
+                                         'maca_net.models.macanet.MACANet._load_from_state_dict': ( 'models.macanet.html#macanet._load_from_state_dict',
+                                                                                                    'maca_net/models/macanet.py'),
                                          'maca_net.models.macanet.MACANet.attention_maps': ( 'models.macanet.html#macanet.attention_maps',
                                                                                              'maca_net/models/macanet.py'),
                                          'maca_net.models.macanet.MACANet.forward_head': ( 'models.macanet.html#macanet.forward_head',

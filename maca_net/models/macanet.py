@@ -47,6 +47,8 @@ class MACANet(FaceNetwork):
         fused = dim*r.n_heads if r.n_heads and r.fusion=='concat' else dim
         self.classifier = CenteredLinear(fused, n_out, -heads_offset(r))
         self.logits_bn = nn.BatchNorm1d(n_out) if r.classifier=='batch_norm' else nn.Identity()
+        # also a mark: files of earlier versions do not have it
+        if r.classifier=='batch_norm' and heads_offset(r): self.register_buffer('base', torch.tensor(-heads_offset(r)))
         has_centers = bool(r.afc_weight) if centers is None else centers
         on = fused if r.centers_on=='fused' else dim
         self.afc = ClassCenters(n_out+r.spare_centers, on, r.alpha) if has_centers else None
@@ -82,7 +84,16 @@ def heads_offset(
 )->float:
     "H ln H: identical heads give a fused vector of -H ln H (eq 14-15); 0 for readings without such a constant"
     n = readings.n_heads
-    return n*math.log(n) if n and readings.classifier=='centered' and readings.fusion=='log_softmax_sum' else 0.
+    return n*math.log(n) if n and readings.classifier!='linear' and readings.fusion=='log_softmax_sum' else 0.
+
+# %% ../../nbs/19_models.macanet.ipynb #mac00004
+@patch
+def _load_from_state_dict(self:MACANet, state_dict, prefix, *args, **kwargs):
+    mean,weight = (state_dict.get(prefix+k) for k in ('logits_bn.running_mean', 'classifier.weight'))
+    if hasattr(self, 'base') and prefix+'base' not in state_dict and mean is not None and weight is not None:
+        base = self.classifier.base
+        state_dict.update({prefix+'logits_bn.running_mean': mean - base*weight.sum(1), prefix+'base': self.base})
+    nn.Module._load_from_state_dict(self, state_dict, prefix, *args, **kwargs)
 
 # %% ../../nbs/19_models.macanet.ipynb #fef9a167
 @patch
