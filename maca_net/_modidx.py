@@ -1141,6 +1141,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'maca_net.lab.tables.display_table': ('lab.tables.html#display_table', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables.failed_runs': ('lab.tables.html#failed_runs', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables.hardware_of': ('lab.tables.html#hardware_of', 'maca_net/lab/tables.py'),
+                                     'maca_net.lab.tables.kept_costs': ('lab.tables.html#kept_costs', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables.learning_curves': ('lab.tables.html#learning_curves', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables.mean_costs': ('lab.tables.html#mean_costs', 'maca_net/lab/tables.py'),
                                      'maca_net.lab.tables.paper_number': ('lab.tables.html#paper_number', 'maca_net/lab/tables.py'),

@@ -106,7 +106,7 @@ def plot_learning_curves(
         frameon=False)
     return axs
 
-# %% ../../nbs/64_lab.plots.ipynb #92041442
+# %% ../../nbs/64_lab.plots.ipynb #0f2a0c2f
 def _places():
     "Offsets of a text from its point in points, and its side: the nearest first"
     for d in range(0, 150, 5):
@@ -118,8 +118,8 @@ def label_points(
     x, y, # n numbers each
     texts, # n
 ):
-    """Write a text beside each point, inside the axes and over no other text or point. A thin line leads from a point to
-    a text that stands further off"""
+    """Write a text beside each point, inside the axes and over no other text or point. A thin line leads from a point
+    to a text that stands further off"""
     from matplotlib.text import Text
     ax.figure.canvas.draw()
     renderer,frame = ax.figure.canvas.get_renderer(),ax.get_window_extent()
@@ -137,7 +137,7 @@ def label_points(
         else: ax.add_artist(a)                                # too many for the axes: over others
         taken.append(box)
 
-# %% ../../nbs/64_lab.plots.ipynb #e3d0d383
+# %% ../../nbs/64_lab.plots.ipynb #d464e875
 def plot_costs(
     accuracy, # Series, 0..1; its index: cells
     costs:dict, # Text of an axis -> series, above 0; a cell without a cost is left out of this panel

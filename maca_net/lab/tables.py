@@ -6,10 +6,10 @@
 __all__ = ['PAPER', 'PUBLISHED_METHODS', 'OUTCOMES', 'PURPOSES', 'paper_number', 'published_accuracy', 'RunPool', 'StudyRows',
            'reference_run', 'reference_keys', 'hardware_of', 'cautions', 'mean_costs', 'compare_runs', 'results_table',
            'points_text', 'show_table', 'display_table', 'show_costs', 'KeptMemory', 'StepMeter', 'used_parameters',
-           'step_costs', 'show_step_costs', 'cell_differences', 'show_differences', 'read_primary', 'primary_base',
-           'undeclared', 'declared_rates', 'primary_table', 'primary_scales', 'declare_primary', 'asked', 'asked_today',
-           'rates_tried', 'failed_runs', 'show_purposes', 'run_figures', 'show_figures', 'class_counts',
-           'learning_curves', 'train_images']
+           'step_costs', 'kept_costs', 'show_step_costs', 'cell_differences', 'show_differences', 'read_primary',
+           'primary_base', 'undeclared', 'declared_rates', 'primary_table', 'primary_scales', 'declare_primary',
+           'asked', 'asked_today', 'rates_tried', 'failed_runs', 'show_purposes', 'run_figures', 'show_figures',
+           'class_counts', 'learning_curves', 'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
 import re, warnings
@@ -456,7 +456,8 @@ def _stage_costs(method, *args):
     "The labels that the stages of a method write, and the arithmetic of an epoch of them and of their answers"
     labels,epoch,answers = None,0,0
     for stage in method.stages:
-        learn,meter = _metered(METHODS[stage.method] if isinstance(stage.method, str) else stage.method, *args, 0, labels)
+        own = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
+        learn,meter = _metered(own, *args, 0, labels)
         labels = as_plain(learn.dls.train.targets()) if labels is None else labels
         with FlopCounterMode(display=False) as c: labels = stage.write_labels(learn, labels)
         epoch,answers = epoch+meter.flops,answers+c.get_total_flops()
@@ -500,8 +501,12 @@ def step_costs(
             training=(epochs*(m.flops+stage)+answers)/bs)
     return pd.DataFrame(rows).T
 
+def kept_costs()->pd.DataFrame: # As from `step_costs`
+    "The cost of each method of Table 2 and of the controls, as measured on the machine that wrote `step_costs.csv`"
+    return pd.read_csv(_folder/'step_costs.csv', index_col='label')
+
 def show_step_costs(
-    costs:pd.DataFrame, # From `step_costs`
+    costs:pd.DataFrame, # From `step_costs` or `kept_costs`
     against:str='baseline', # The cell whose training counts as 1
 )->pd.DataFrame: # Text
     "The cost of each method, for people"
@@ -740,7 +745,7 @@ def rates_tried(
     store, # A `Store`
     experiment:Experiment, # Of a study
     base:RunConfig, # Its scale
-)->pd.DataFrame: # Text: a row a cell, a column a rate with the accuracy in percent or 'failed', and the rate that was taken
+)->pd.DataFrame: # Text, a row a cell: for each rate the accuracy in percent or 'failed'; the rate that was taken
     "The learning rates that were tried, and what they gave on the tuning seed; empty for a study without trials"
     found = {}
     for label,rate,row in _trials(store, experiment, base):
@@ -748,8 +753,8 @@ def rates_tried(
         found.setdefault(label, {})[rate] = 'failed' if row.get('error') else _pct(acc)
     rates = sorted({r for o in found.values() for r in o})
     rows = {l: {f'lr {r:g}': found[l].get(r, '') for r in rates} for l in experiment.cells if l in found}
-    for l,o in rows.items(): o['taken'] = f'{experiment.cells[l]["lr"]:g}' if 'lr' in experiment.cells[l] else 'none yet'
-    return pd.DataFrame(rows).T
+    taken = {l: o['lr'] for l,o in experiment.cells.items() if 'lr' in o}
+    return pd.DataFrame({l: dict(o, taken=f'{taken[l]:g}' if l in taken else 'none yet') for l,o in rows.items()}).T
 
 def failed_runs(
     store, # A `Store`
@@ -769,7 +774,8 @@ def _verdict(r):
     sign,a,b = dict(higher=1, lower=-1)[r.better],float(r.figure),float(r.simple_figure)
     text = 'equal' if a==b else 'better' if sign*(a-b)>0 else 'worse'
     if not r.expected: return text
-    return f'{text}; expected {"<>"[sign>0]} {r.expected}' + ', not reached'*(sign*(a-float(r.expected))<=0)
+    reached = 'reached' if sign*(a-float(r.expected))>0 else 'not reached'
+    return f'{text}; expected {"<>"[sign>0]} {r.expected}, {reached}'
 
 def show_purposes()->pd.DataFrame: # Text, a row a figure
     "What each method's signal measured, beside a simple score"
