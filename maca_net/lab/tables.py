@@ -29,7 +29,7 @@ from ..profile import *
 from ..data.faces import *
 from ..datasets.synth import *
 from ..data.loaders import *
-from ..training.terms import *
+from ..training.labels import *
 from ..training.learner import *
 from ..runs.config import *
 from .experiments import *
@@ -467,11 +467,11 @@ def _stage_costs(method, *args):
 
 # %% ../../nbs/65_lab.tables.ipynb #cost0006
 def used_parameters(
-    net, # A `FaceNetwork`, left in eval mode
+    net, # A `FaceNetwork`, left in eval mode, with a gradient for every parameter
     size:int, # Pixels a side
 )->int:
     "How many parameters an answer depends on; others exist in training only"
-    ps = list(net.eval().parameters())
+    ps = list(net.eval().requires_grad_().parameters())                   # a method may have frozen some
     with torch.enable_grad(): z = net(torch.zeros(1, 3, size, size, device=ps[0].device))
     grads = torch.autograd.grad(z.float().sum(), ps, allow_unused=True)
     return sum(p.numel() for p,g in zip(ps, grads) if g is not None)
