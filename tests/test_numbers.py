@@ -30,3 +30,12 @@ def test_numbers_stand_in_a_report(in_reports, name, start, end):
     text = text[text.index(start):text.index(end) if end else None]
     said = decimals(re.sub(r'`[^`]*`', '', text))
     assert said and not (said-in_reports), sorted(said-in_reports)
+
+def test_purposes_are_what_the_notebooks_have_printed():
+    "maca_net/purpose.csv, against the kept outputs of the method notebooks"
+    import csv, runpy
+    ns = runpy.run_path(str(NBS.parent/'scripts'/'purpose.py'))
+    now = ns['read_figures']()
+    with open(ns['FILE'], newline='', encoding='utf-8') as f: kept = list(csv.DictReader(f))
+    assert kept==now, 'run scripts/purpose.py'
+    for r in kept: float(r['figure']), float(r['simple_figure'])
