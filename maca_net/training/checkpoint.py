@@ -65,6 +65,7 @@ def read_checkpoint(
     file, # That `Checkpoint` wrote
     key:str, # Of the fit that is to be continued
     n_epoch:int, # Of that fit
+    defaults:dict=None, # See `Checkpoint`
 )->dict:
     "The state of a fit. Raises `ValueError`, naming the file, where it is damaged or of another fit"
     again = f'to start again, remove {file} and the other files of its run'
@@ -72,13 +73,18 @@ def read_checkpoint(
     except Exception as e: raise ValueError(f'{file} is damaged ({why_unread(e)}): {again}') from None
     try: schema.check_content(s, STATE_RULE, file)
     except ValueError as e: raise ValueError(f'{e}: {again}') from None
-    if s['key']!=key: raise ValueError(f'{file} is of a run with other options{_differing(s["key"], key)}: choose '
+    was = _completed(s['key'], defaults)
+    if was!=key: raise ValueError(f'{file} is of a run with other options{_differing(was, key)}: choose '
         f'another folder; {again}')
     if s['n_epoch']!=n_epoch or s['epoch']>n_epoch:
         raise ValueError(f"{file} is of a fit of {s['n_epoch']} epochs, not {n_epoch}")
     return s
 
 # %% ../../nbs/31_training.checkpoint.ipynb #7bb788dc
+def _completed(key, defaults):
+    "The key of a file, with the default of each option that its version did not have"
+    return json.dumps({**defaults, **json.loads(key)}) if defaults else key
+
 def _differing(was, now):
     "The options in which two keys differ, in words; empty if the keys hold no options"
     try: was,now = (dict(json.loads(k)) for k in (was, now))
@@ -144,16 +150,19 @@ class Checkpoint(Callback):
     def __init__(self,
         file, # File of the state; whoever started the fit removes it in the end
         key:str='', # What the fit is, such as its options in JSON; a file with another key is refused
+        defaults:dict=None, # Option -> value in a file of an earlier version, which lacks it; with it, keys are JSON
         minutes:float=10., # Between two writings in the middle of an epoch
         clock=time.monotonic, # Function that returns the time in seconds
-    ): self.file,self.key,self.minutes,self.clock,self.saved,self.seconds = Path(file),key,minutes,clock,None,0.
+    ):
+        self.file,self.key,self.defaults,self.minutes,self.clock = Path(file),key,defaults,minutes,clock
+        self.saved,self.seconds = None,0.
 
     def before_fit(self):
         if not is_kept_fit(self.learn): return
         self.saved,self.part,self.t0,self.written = None,None,time.time(),self.clock()
         self.learn.__dict__.pop('all_batches', None)              # of a fit that failed
         if not self.file.exists(): return
-        self.saved = read_checkpoint(self.file, self.key, self.n_epoch)
+        self.saved = read_checkpoint(self.file, self.key, self.n_epoch, self.defaults)
         self._load_weights(self.saved)
 
     def before_epoch(self):
