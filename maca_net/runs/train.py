@@ -289,7 +289,7 @@ def prepare_run(cfg, out, faces, cbs, held):
         print(f'{_part(run)} ({plan.method.name}), on these labels', flush=True)
     set_seed(cfg.seed)
     run.dls = _training_dls(run)
-    run.log,run.checkpoint = RunLog(out),Checkpoint(out/'checkpoint.pt', key=_checkpoint_key(run))
+    run.log,run.checkpoint = RunLog(out),_checkpoint(run, out/'checkpoint.pt')
     run.learn = _learner(run, plan.method, run.dls, [run.log, run.checkpoint, *L(cbs)], labels)
     if not plan.method.stages: _claim(run, held)                   # not before every name is known to be right
     if run.checkpoint.file.exists(): print(f'{out} holds an interrupted run: going on with it', flush=True)
@@ -320,14 +320,20 @@ def _claim(run, held):
     write_options(run.out/RUN_TOML, run.cfg)
 
 # %% ../../nbs/56_runs.train.ipynb #696a681e
-def _checkpoint_key(run):
-    "What a checkpoint belongs to: every option but where it runs, and the images"
-    cfg = {**absolute_options(run.cfg), 'path': None, 'device': None, 'precision': pick_precision(run.cfg.precision,
-        run.dev)}
-    del cfg['blind']
+def _key_of(run, cfg, stage):
+    "What a checkpoint belongs to: every option but where it runs, the images, and the stage of a method in stages"
+    opts = {**absolute_options(cfg), 'path': None, 'device': None, 'precision': pick_precision(cfg.precision, run.dev)}
+    del opts['blind']
     # one spelling, of which an older version wrote the word
-    cfg['stats'] = next((k for k,v in STATS.items() if v==run.plan.batches.stats), run.plan.batches.stats)
-    return json.dumps({**cfg, 'processes': max(1, num_distrib()), 'images': run.images})
+    opts['stats'] = next((k for k,v in STATS.items() if v==run.plan.batches.stats), run.plan.batches.stats)
+    opts.update(processes=max(1, num_distrib()), images=run.images)
+    return opts if stage is None else dict(opts, stage=stage)
+
+def _checkpoint(run, file, stage=None):
+    "The `Checkpoint` of a run, or of one of its stages. An option that an earlier version lacked had its default"
+    cfg = run.cfg
+    default = RunConfig(data=cfg.data, path=cfg.path, labels=cfg.labels, method=cfg.method)
+    return Checkpoint(file, json.dumps(_key_of(run, cfg, stage)), defaults=_key_of(run, default, stage))
 
 # %% ../../nbs/56_runs.train.ipynb #8d76c93e
 def _learner(run, method, dls, cbs, labels=None, readings=None, stage=None):
@@ -387,7 +393,7 @@ def run_stages(run):
             print(f'{_part(run, i)} ({method.name}), to write labels', flush=True)
             set_seed(run.cfg.seed)
             dls = face_dls(run.faces, **vars(run.plan.batches), device=run.dev, rows=True)
-            checkpoint = Checkpoint(state, key=f'stage {i} of {_checkpoint_key(run)}')
+            checkpoint = _checkpoint(run, state, i)
             learn = _learner(run, method, dls, [checkpoint], labels, method.readings if own else None, i)
             with distributed(learn): _fit_by(learn, run.plan.fit)
             labels = stage.write_labels(learn, as_plain(dls.train.targets()) if labels is None else labels)

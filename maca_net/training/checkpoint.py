@@ -83,7 +83,8 @@ def read_checkpoint(
 # %% ../../nbs/31_training.checkpoint.ipynb #7bb788dc
 def _completed(key, defaults):
     "The key of a file, with the default of each option that its version did not have"
-    return json.dumps({**defaults, **json.loads(key)}) if defaults else key
+    try: return json.dumps({**defaults, **json.loads(key)}) if defaults else key
+    except (TypeError, ValueError): return key
 
 def _differing(was, now):
     "The options in which two keys differ, in words; empty if the keys hold no options"
@@ -150,9 +151,9 @@ class Checkpoint(Callback):
     def __init__(self,
         file, # File of the state; whoever started the fit removes it in the end
         key:str='', # What the fit is, such as its options in JSON; a file with another key is refused
-        defaults:dict=None, # Option -> value in a file of an earlier version, which lacks it; with it, keys are JSON
         minutes:float=10., # Between two writings in the middle of an epoch
         clock=time.monotonic, # Function that returns the time in seconds
+        defaults:dict=None, # Option -> value in a file of an earlier version, which lacks it; with it, keys are JSON
     ):
         self.file,self.key,self.defaults,self.minutes,self.clock = Path(file),key,defaults,minutes,clock
         self.saved,self.seconds = None,0.
