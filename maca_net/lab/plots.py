@@ -141,7 +141,7 @@ def label_points(
         for dx,dy,side in _places():
             line = dict(arrowstyle='-', lw=.5, color='.6', shrinkA=0, shrinkB=2) if abs(dy)>8 else None
             a = ax.annotate(drawn_name(texts[i]), (x[i], y[i]), (dx, dy), textcoords='offset points', ha=side,
-                va='center', fontsize=8, arrowprops=line)
+                va='center', fontsize=8, arrowprops=line, bbox=dict(fc='white', ec='none', pad=.5, alpha=.8))
             a.update_positions(renderer)
             box = Text.get_window_extent(a, renderer)
             inside = frame.x0<box.x0 and box.x1<frame.x1 and frame.y0<box.y0 and box.y1<frame.y1

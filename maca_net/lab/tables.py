@@ -813,14 +813,13 @@ def asked_today(
 )->list: # Of dicts experiment, base, seeds
     "As `asked`, with every cell of today; a stored cell, which may have a rate of its own, takes its place"
     today,out = EXPERIMENTS[name],{}
-    for s in asked(store, name):
+    for s in [s for s in reported_studies(store) if s['experiment'].name==name] or asked(store, name):
         cells = s['experiment'].cells
         tuned = any('lr' in o and 'lr' not in today.cells.get(l, {}) for l,o in cells.items())
         o = out.setdefault((str(s['base']), tuned), dict(s, cells=dict(today.cells), seeds=set()))
         o['cells'].update(cells)
-        o['seeds'] |= set(s['seeds'])
-    return [dict(experiment=replace(today, cells=o['cells']), base=o['base'], seeds=sorted(o['seeds']))
-        for o in out.values()]
+        o['seeds'] |= set(seed_list(s['seeds']))
+    return [every_run(store, replace(today, cells=o['cells']), o['base'], sorted(o['seeds'])) for o in out.values()]
 
 # %% ../../nbs/65_lab.tables.ipynb #today003
 def _trials(store, experiment, base):
