@@ -141,6 +141,11 @@ def _without_bars():
     fastprogress.NO_BAR = not sys.stdout.isatty()
 
 # %% ../../nbs/81_cli.base.ipynb #33f95d45
+def _os_error(e):
+    "'FILE: why' for an error of the system about a file; None for any other"
+    named = isinstance(e, OSError) and isinstance(e.filename, (str, bytes, os.PathLike))
+    return f'{os.fsdecode(e.filename)}: {e.strerror}' if named and e.strerror else None
+
 def _guard(
     parser, # Of the command
     f, # What it does
@@ -159,7 +164,7 @@ def _guard(
     except (ValueError, OSError, ImportError, FloatingPointError) as e:
         e = _requirement_error(e)
         # fastai puts the event that failed before it
-        line = (str(e).splitlines() or [type(e).__name__])[-1].strip()
+        line = _os_error(e) or (str(e).splitlines() or [type(e).__name__])[-1].strip()
         parser.exit(2, f'{parser.prog}: error: {line}\n')
     except (MemoryError, RuntimeError) as e:
         if not _is_out_of_memory(e): raise

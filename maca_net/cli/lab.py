@@ -38,7 +38,7 @@ _LAB = '''examples:
       an experiment of your own, from a Python module of yours
   maca_lab status results/ferplus
   maca_lab merge results/ferplus other_machine/results/ferplus
-  maca_lab test results/ferplus --path FERPlus
+  maca_lab test results/ferplus --experiment primary --path FERPlus
       once, when all is chosen: score every network of the store on the test images
   maca_lab run headline --data ferplus --path FERPlus --blind FERPlus_blind
       every run also stores answers for faces without labels; finished runs do so where their weights are
@@ -140,7 +140,8 @@ def lab_parser():
     test = add('test', 'score the finished runs on the test images; do this once, after all choices are made')
     test.add_argument('--path', metavar='DIR',
         help='folder of the data set, with its test images (default: the folder that each run used)')
-    test.add_argument('--experiment', metavar='NAME', help='score only the runs of this experiment (default: all runs)')
+    test.add_argument('--experiment', metavar='NAME', help='score the runs of this experiment')
+    test.add_argument('--all', action='store_true', help='score every run of the store except trials of rates')
     test.add_argument('--cells', nargs='+', metavar='LABEL', help='score only these cells of the experiment')
     test.add_argument('--device', metavar='DEVICE',
         help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
@@ -308,9 +309,9 @@ def _report(store, out, notebooks):
 
 # %% ../../nbs/87_cli.lab.ipynb #l0000006
 def _keys_of(store, experiment, cells):
-    "Keys of the finished runs of a store; of an experiment, or of some of its cells, where these are named"
+    "Keys of the finished runs of a store, without trials of rates; of an experiment, or of some of its cells"
     rows = store.rows()
-    keys = list(rows[rows.error.isna()].key)
+    keys = list(rows[rows.error.isna() & (rows.seed!=TUNING_SEED)].key)
     if not keys:
         raise ValueError(f'{store.path} has no finished run: start with maca_lab run EXPERIMENT --store {store.path}')
     if not experiment:
@@ -322,8 +323,9 @@ def _keys_of(store, experiment, cells):
     wanted = {run_key(c) for s in studies for _,c in plan(pick_cells(s['experiment'], cells), s['base'], s['seeds'])}
     return [k for k in keys if k in wanted]
 
-def _test(store, path, device, experiment, cells):
+def _test(store, path, device, experiment, cells, all):
     from maca_net.lab.store import Store
+    if bool(experiment)==all: raise ValueError('say which runs: either --experiment NAME or --all')
     s = Store(store)
     keys = _keys_of(s, experiment, cells)
     stop_on_term()

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['QUEUE', 'CONTEXT_MB', 'GPU', 'CPU', 'SAFE_START', 'SAFE_RESUME', 'MEASURED', 'PART_BYTES', 'read_queue', 'Job',
-           'queued_jobs', 'Pace', 'finish_times', 'run_flops', 'estimate', 'decide', 'Foreseen', 'measured_slowness',
-           'work_off', 'Gate', 'run_queued', 'Processes', 'start_mps', 'free_mb', 'write_parts', 'unpacked',
-           'queue_text', 'run_queue']
+           'queued_jobs', 'Pace', 'finish_times', 'run_flops', 'method_factor', 'estimate', 'decide', 'Foreseen',
+           'measured_slowness', 'work_off', 'Gate', 'run_queued', 'Processes', 'start_mps', 'free_mb', 'write_parts',
+           'unpacked', 'queue_text', 'Together', 'add_second_stages', 'run_queue']
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000002
 import json, os, re, signal, statistics, subprocess, sys, tempfile, time, zipfile
@@ -77,7 +77,7 @@ class Job:
     label:str                # For people
     cfg:RunConfig            # What to run
     key:str                  # See `run_key`
-    images:float = 0.        # What it trains on, all epochs together; an image of validation counts a third
+    images:float = 0.        # Passes of an image, all epochs together; one of validation counts a third
     flops:float = 0.         # Of one image, forward
     state:str = 'waiting'    # waiting, running, paused, done, failed, ended
     share:float = 0.         # Of the run that is done
@@ -123,6 +123,8 @@ def queued_jobs(
             say(f'skipped: {_entry_name(e)}: {why}')
             continue
         if len(new)<len(todo): say(f'{_entry_name(e)}: {len(todo)-len(new)} of {len(todo)} runs are in {store.path}')
+        if new and all(c.seed==TUNING_SEED for _,c in runs): say(f'{_entry_name(e)}: first {len(new)} trials of rates, '
+            'then the runs with the best ones')
         for k,(label,c) in new.items():
             jobs.setdefault(k, Job(f'{e["experiment"]} at {e.get("scale", "cpu")}: {label}, seed {c.seed}', c, k))
     return list(jobs.values())
@@ -179,6 +181,16 @@ def run_flops(
     return _flops(own, cfg.size, tuple(b.items()))
 
 @lru_cache
+def method_factor(
+    method:str, # A name from `METHODS`
+)->float:
+    "Arithmetic of a training, stages included, for that of an answer; the baseline's is 1, as is one without costs"
+    costs = kept_costs()
+    label = {o['method']: l for e in ('table2', 'controls') for l,o in EXPERIMENTS[e].cells.items()}.get(method)
+    ratio = costs.training/costs.flops
+    return float(ratio[label]/ratio['baseline']) if label in ratio else 1.
+
+@lru_cache
 def _flops(own, size, backbone):
     cfg = RunConfig(**dict(own))
     with torch.random.fork_rng(devices=[]):
@@ -192,7 +204,8 @@ def estimate(
     "Fill in how many images each run trains on, what one of them costs, and a memory that is larger than needed"
     splits = read_pack_header(pack)['tables'][0]['splits']
     for j in jobs:
-        j.images = j.cfg.epochs*(splits.get('train', 0) + splits.get('valid', 0)/3)
+        train,valid = (splits.get(k, 0) for k in ('train', 'valid'))
+        j.images = j.cfg.epochs*(train*method_factor(j.cfg.method) + valid/3)
         j.flops = run_flops(j.cfg)
         # eight runs on an H200 held 0.5 to 2.1 GB; the measured memory takes the place of this number
         j.mb = CONTEXT_MB + 2500 + j.flops*j.cfg.bs/64/2.5e6
@@ -623,6 +636,25 @@ def _deadline(work, minutes, say):
     write_json(f, dict(end=now+60*minutes))
     return now+60*minutes
 
+class Together(Store):
+    "Reads the rows of several stores; everything else is as in the first"
+    def __init__(self, *stores):
+        super().__init__(stores[0].path)
+        self.stores = stores
+    def row_file(self, key):
+        files = [Store.row_file(s, key) for s in self.stores]
+        return next((f for f in files if f.is_file()), files[0])
+
+def add_second_stages(
+    jobs:list, # Of `Job`, changed in place
+    queue, pack, store, blind=None, # As in `queued_jobs`
+):
+    "Put the runs of entries whose trials of rates are over to their places among the jobs"
+    was = {j.key: j for j in jobs}
+    now = queued_jobs(queue, pack, store, blind)
+    estimate([j for j in now if j.key not in was], pack)
+    jobs[:] = [was.pop(j.key, j) for j in now] + list(was.values())
+
 def _add_studies(store, queue, pack, jobs, known):
     "Write the file of the study to the store if one of its runs is done, so that reports find the study"
     for e in queue:
@@ -630,6 +662,14 @@ def _add_studies(store, queue, pack, jobs, known):
         except (ValueError, TypeError): continue
         runs = {run_key(c) for _,c in plan(exp, base, seeds)}
         if any(j.state=='done' and j.key in runs for j in jobs): store.add_study(exp, base, seeds)
+
+def _first_jobs(queue, pack, store, blind, say):
+    "As `queued_jobs`. Raises `ValueError` where every entry is skipped"
+    lines = []
+    jobs = queued_jobs(queue, pack, store, blind, lambda l: (lines.append(l), say(l)))
+    if sum(l.startswith('skipped: ') for l in lines)==len(queue):
+        raise ValueError('no entry of the queue can be run here: see the lines above')
+    return jobs
 
 def _log_ends(machine, jobs, n=30):
     "The last lines of the output of each run that was started"
@@ -662,7 +702,7 @@ def run_queue(
     cores = (os.cpu_count() or 2) if device else 16                              # those beside a lent GPU
     most = at_once or max(1, min(8, cores//2))
     if device is None or dry_run:
-        jobs = queued_jobs(queue, pack, Store(store), say=say)
+        jobs = _first_jobs(queue, pack, Store(store), None, say)
         estimate(jobs, pack)
         if device is None: say('no GPU is here: this is what one like an H100 or H200 would run')
         say(_plan_text(jobs, minutes, pace, most))
@@ -670,12 +710,13 @@ def run_queue(
     work = Path(work or Path(tempfile.gettempdir())/f'maca_gpu_{short_hash(str(out.resolve()))}')
     end,here = _deadline(work, minutes, say),Store(work/'store')
     blind = unpack_blind(pack, work)
-    jobs = queued_jobs(queue, pack, Store(store), blind and str(blind), say)
+    jobs = _first_jobs(queue, pack, Store(store), blind and str(blind), say)
     estimate(jobs, pack)
-    return _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, Store(store))
+    return _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, Together(Store(store), here),
+        blind and str(blind))
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000043
-def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, known):
+def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, known, blind):
     "Run the jobs, and bring home what is finished"
     mb = free_mb(device)
     env = start_mps(here.path/'queue', say) if device.startswith('cuda') and most>1 else {}
@@ -684,7 +725,9 @@ def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_second
         if here.has(j.key): j.state,j.share = 'done',1.
     machine.find_running([j for j in jobs if j.state!='done'])
     def bring_home():
-        _add_studies(here, queue, pack, jobs, known)
+        # of trials that have just ended, too
+        for s in (known.stores[0], known): _add_studies(here, queue, pack, jobs, s)
+        add_second_stages(jobs, queue, pack, known, blind)
         for f in write_parts(here, out): say(f'{f}: {f.stat().st_size/1e6:.2f} MB')
     if any(j.state=='done' for j in jobs): bring_home()
     until = None if call_seconds is None else machine.clock()+call_seconds
