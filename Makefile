@@ -1,5 +1,6 @@
 # make demo   make a virtual environment in .venv, install the package, train on generated faces, write scores and figures
 # make test   install everything for development and run all tests (as root on Debian it also installs Chromium)
+# make slow   run the notebooks with the cells that the tests leave out, because they train for minutes (an hour on two cores)
 # make lint   check for unused names and complex functions (ruff), long lines, long cells and the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
 # make hooks  set git up to clean notebooks on commit and to merge them cell by cell
@@ -13,7 +14,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 PIP    := $(BIN)/python -m pip install -q --disable-pip-version-check $(PIP_OPTIONS)
 
-.PHONY: help demo test lint sync hooks docs bench install dev readme lock clean
+.PHONY: help demo test slow lint sync hooks docs bench install dev readme lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +37,9 @@ demo: install
 
 test: dev
 	$(BIN)/python tests/run.py
+
+slow: dev
+	cd nbs && for n in $$(grep -l '#| slow' *.ipynb); do echo $$n; $(abspath $(BIN))/nbdev-test --flags slow $$n || exit 1; done
 
 lint: dev
 	$(BIN)/ruff check .
