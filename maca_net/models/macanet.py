@@ -47,8 +47,7 @@ class MACANet(FaceNetwork):
         fused = dim*r.n_heads if r.n_heads and r.fusion=='concat' else dim
         self.classifier = CenteredLinear(fused, n_out, -heads_offset(r))
         self.logits_bn = nn.BatchNorm1d(n_out) if r.classifier=='batch_norm' else nn.Identity()
-        # also a mark: files of earlier versions do not have it
-        if r.classifier=='batch_norm' and heads_offset(r): self.register_buffer('base', torch.tensor(-heads_offset(r)))
+        self.offset = RunningOffset(fused) if r.classifier=='batch_norm' and r.n_heads else nn.Identity()
         has_centers = bool(r.afc_weight) if centers is None else centers
         on = fused if r.centers_on=='fused' else dim
         self.afc = ClassCenters(n_out+r.spare_centers, on, r.alpha) if has_centers else None
@@ -61,10 +60,12 @@ class MACANet(FaceNetwork):
         "The vector that is classified (eq 14-15)"
         return fmap.mean((2,3)) if heads is None else FUSIONS[self.readings.fusion](heads)
 
+    def to_logits(self, fused): return self.logits_bn(self.classifier(self.offset(fused)))
+
     def forward_head(self, fmap, pre_logits=False):
         "From the last map to logits, or with `pre_logits` to the vector before them"
         f = self.fuse(fmap, self.forward_heads(fmap))
-        return f if pre_logits else self.logits_bn(self.classifier(f))
+        return f if pre_logits else self.to_logits(f)
 
     def outputs(self, x):
         with self.autocast(x):
@@ -73,7 +74,7 @@ class MACANet(FaceNetwork):
         fmap,heads = keep_double(fmap),keep_double(heads)     # eq 14 depends on small differences between heads
         with torch.autocast(x.device.type, enabled=False):
             fused = self.fuse(fmap, heads)
-            logits = self.logits_bn(self.classifier(fused))
+            logits = self.to_logits(fused)
         if not self.training: return dict(logits=logits)
         features = fused if self.readings.centers_on=='fused' else fmap.mean((2,3))
         return dict(logits=logits, features=features, heads=heads)
@@ -84,16 +85,7 @@ def heads_offset(
 )->float:
     "H ln H: identical heads give a fused vector of -H ln H (eq 14-15); 0 for readings without such a constant"
     n = readings.n_heads
-    return n*math.log(n) if n and readings.classifier!='linear' and readings.fusion=='log_softmax_sum' else 0.
-
-# %% ../../nbs/19_models.macanet.ipynb #mac00004
-@patch
-def _load_from_state_dict(self:MACANet, state_dict, prefix, *args, **kwargs):
-    mean,weight = (state_dict.get(prefix+k) for k in ('logits_bn.running_mean', 'classifier.weight'))
-    if hasattr(self, 'base') and prefix+'base' not in state_dict and mean is not None and weight is not None:
-        base = self.classifier.base
-        state_dict.update({prefix+'logits_bn.running_mean': mean - base*weight.sum(1), prefix+'base': self.base})
-    nn.Module._load_from_state_dict(self, state_dict, prefix, *args, **kwargs)
+    return n*math.log(n) if n and readings.classifier=='centered' and readings.fusion=='log_softmax_sum' else 0.
 
 # %% ../../nbs/19_models.macanet.ipynb #fef9a167
 @patch
