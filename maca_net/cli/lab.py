@@ -105,6 +105,8 @@ def _run_options(run):
     add('--store', metavar='DIR', help='folder of the results (default: results/DATA; for own images results/FOLDER)')
     add('--scale', help=f'{", ".join(SCALES)}: see below (default: cpu; of primary: face)').words = tuple(SCALES)
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
+    add('--best', type=int, metavar='N', help='run only the N cells with the highest accuracy so far, and those of '
+        '--cells: for more seeds where they count')
     add('--tune', action=argparse.BooleanOptionalAction, help=f'first choose the learning rate of each cell, from '
         f'{", ".join(map(str, RATES))} or as primary.json says, on seed {TUNING_SEED}, which is not reported; the '
         'trials are kept as the study EXPERIMENT_rates (default: only for primary)')
@@ -196,14 +198,15 @@ def _check_workers(workers, gpu, cluster, here=False):
     if workers is not None and workers<1: raise ValueError(f'--workers is at least 1, not {workers}')
     if gpu and not all(g.strip().isdigit() for g in gpu.split(',')):
         raise ValueError(f'--gpu is a list of numbers such as 0,1, not {gpu!r}')
-    if cluster and here: raise ValueError('--cells and --tune do not work with --cluster: leave --cluster out, or give '
-        '--no-tune')
+    if cluster and here: raise ValueError('--cells, --best and --tune do not work with --cluster: leave --cluster '
+        'out, or give --no-tune')
     if cluster and gpu: raise ValueError('--gpu is for this machine: ask for GPUs in --cluster-args, gpus_per_node=1')
 
 # %% ../../nbs/87_cli.lab.ipynb #3facc6f1
-def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, cells, tune, **opts):
+def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster_args, cells, best, tune, **opts):
     studies = [_settings(e, scale, seeds, tune, opts, cells) for e in dict.fromkeys(experiments)]
-    _check_workers(workers, gpu, cluster, cells or any(o['tune'] for _,_,o in studies))
+    _check_workers(workers, gpu, cluster, cells or best or any(o['tune'] for _,_,o in studies))
+    if best is not None and best<1: raise ValueError(f'--best is at least 1, not {best}')
     from maca_net.lab.store import Store
     from maca_net.lab.report import study_text
     base,left = studies[0][1],0
@@ -212,11 +215,12 @@ def _run(experiments, store, scale, seeds, workers, gpu, retry, cluster, cluster
     for exp,base,usual in studies:
         seeds = usual['seeds']
         with _declared(exp, store, base, **usual):
-            if usual['tune']: exp = _tuned(pick_cells(exp, cells), store, base, workers, gpu, retry)
-            shown = pick_cells(exp, cells)
+            if usual['tune']: exp = _tuned(exp if best else pick_cells(exp, cells), store, base, workers, gpu, retry)
+            chosen = _with_best(store, exp, base, cells, best)
+            shown = pick_cells(exp, chosen)
             print(study_text(store, shown, base, seeds), flush=True)
             if cluster: table = _run_on_cluster(exp, store, base, seeds, workers, cluster, cluster_args, retry)
-            else: table = _run_here(exp, store, base, seeds, cells, **_machine(workers, gpu, retry))
+            else: table = _run_here(exp, store, base, seeds, chosen, **_machine(workers, gpu, retry))
         if table is None: continue                          # the jobs wait for Slurm
         left += int((~table.state.isin(['done', 'failed'])).sum())
         print(study_text(store, shown, base, seeds), flush=True)
@@ -273,6 +277,14 @@ def _undeclared_runs(exp, store, base, seeds, tune):
     if d.get('blind') and not base.blind:
         yield f'{f} declares answers for blind faces: without --blind FOLDER no run counts'
     if more := sorted(set(seeds)-set(d['seeds'])): yield f'{f} does not declare the seeds {", ".join(map(str, more))}'
+
+def _with_best(store, exp, base, cells, best):
+    "The cells that were named, and the best ones so far; None for all"
+    if not best: return cells
+    from maca_net.lab.tables import best_cells, every_run
+    found = best_cells(store, **every_run(store, exp, base, [0]), n=best)
+    print(f'the best so far: {", ".join(found)}', flush=True)
+    return list(dict.fromkeys([*(cells or []), *found]))
 
 def _run_here(exp, store, base, seeds, cells, **machine):
     from maca_net.lab.runner import run_experiment

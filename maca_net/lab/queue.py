@@ -712,8 +712,8 @@ def run_queue(
     blind = unpack_blind(pack, work)
     jobs = _first_jobs(queue, pack, Store(store), blind and str(blind), say)
     estimate(jobs, pack)
-    return _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, Together(Store(store), here),
-        blind and str(blind))
+    return _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say,
+        Together(Store(store), here), blind and str(blind))
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000043
 def _run_jobs(jobs, queue, pack, here, out, device, end, pace, most, call_seconds, say, known, blind):

@@ -9,8 +9,8 @@ __all__ = ['PAPER', 'PUBLISHED_METHODS', 'OUTCOMES', 'PURPOSES', 'paper_number',
            'StepMeter', 'used_parameters', 'step_costs', 'kept_costs', 'show_step_costs', 'cell_differences',
            'show_differences', 'read_primary', 'primary_base', 'undeclared', 'declared_rates', 'declared_at',
            'declared_tuning', 'primary_study', 'primary_table', 'primary_scales', 'declare_primary', 'asked',
-           'asked_today', 'rates_tried', 'failed_runs', 'show_purposes', 'run_figures', 'show_figures', 'class_counts',
-           'learning_curves', 'train_images']
+           'asked_today', 'rates_tried', 'failed_runs', 'best_cells', 'show_purposes', 'run_figures', 'show_figures',
+           'class_counts', 'learning_curves', 'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
 import re, warnings
@@ -853,6 +853,18 @@ def failed_runs(
     rows = [(l, f'seed {s}', runs.rows[k]['error']) for (l,s),k in runs.keys.items() if runs.failed(k)]
     rows += [(l, f'trial, lr {r:g}', o['error']) for l,r,o in _trials(store, runs.experiment, base) if o.get('error')]
     return pd.DataFrame(rows, columns=['label', 'run', 'error']).set_index('label')
+
+# %% ../../nbs/65_lab.tables.ipynb #today005
+def best_cells(
+    store, # A `Store`
+    experiment, base, seeds, # As in `results_table`
+    n:int, # How many
+)->list: # Labels, the highest accuracy first
+    "The cells with the highest accuracy so far. Raises `ValueError` where no run is finished"
+    acc = results_table(store, experiment, base, seeds).accuracy.dropna()
+    if not len(acc): raise ValueError(f'{store.path}: no run of {get_experiment(experiment).name} is finished, so no '
+        'cell is the best: run it without --best first')
+    return list(acc.sort_values(ascending=False, kind='stable').index[:n])
 
 # %% ../../nbs/65_lab.tables.ipynb #purp0002
 PURPOSES = pd.read_csv(_folder/'purpose.csv', dtype=str, keep_default_na=False).set_index('label')
