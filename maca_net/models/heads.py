@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DIM', 'SPATIAL', 'FUSIONS', 'HeadLinear', 'LocalContext', 'HeadSelfAttention', 'SumMap', 'ChannelAttention', 'MHCA',
-           'log_softmax_sum', 'softmax_weighted', 'mean_heads', 'concat_heads', 'CenteredLinear', 'RunningOffset',
-           'ChannelGate', 'SpatialGate', 'CBAM']
+           'log_softmax_sum', 'softmax_weighted', 'mean_heads', 'concat_heads', 'CenteredLinear', 'ChannelGate',
+           'SpatialGate', 'CBAM']
 
 # %% ../../nbs/18_models.heads.ipynb #ed1de78a
 from fastai.vision.all import *
@@ -141,21 +141,6 @@ class CenteredLinear(nn.Linear):
         super().__init__(ni, nf)
         self.base = base
     def forward(self, x): return super().forward(x - self.base if self.base else x)
-
-# %% ../../nbs/18_models.heads.ipynb #off00002
-class RunningOffset(nn.Module):
-    "x minus the running mean of earlier batches, B x C -> B x C; without a gradient for the mean"
-    def __init__(self, dim, momentum=.1):
-        super().__init__()
-        self.momentum = momentum
-        self.register_buffer('mean', torch.zeros(dim))
-    def forward(self, x):
-        y = x - self.mean
-        if self.training: self.mean.lerp_(x.detach().mean(0).to(self.mean.dtype), self.momentum)
-        return y
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        state_dict.setdefault(prefix+'mean', torch.zeros_like(self.mean))        # of a file of an earlier version
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 # %% ../../nbs/18_models.heads.ipynb #cbamhd02
 class ChannelGate(nn.Module):

@@ -47,7 +47,6 @@ class MACANet(FaceNetwork):
         fused = dim*r.n_heads if r.n_heads and r.fusion=='concat' else dim
         self.classifier = CenteredLinear(fused, n_out, -heads_offset(r))
         self.logits_bn = nn.BatchNorm1d(n_out) if r.classifier=='batch_norm' else nn.Identity()
-        self.offset = RunningOffset(fused) if r.classifier=='batch_norm' and r.n_heads else nn.Identity()
         has_centers = bool(r.afc_weight) if centers is None else centers
         on = fused if r.centers_on=='fused' else dim
         self.afc = ClassCenters(n_out+r.spare_centers, on, r.alpha) if has_centers else None
@@ -60,12 +59,10 @@ class MACANet(FaceNetwork):
         "The vector that is classified (eq 14-15)"
         return fmap.mean((2,3)) if heads is None else FUSIONS[self.readings.fusion](heads)
 
-    def to_logits(self, fused): return self.logits_bn(self.classifier(self.offset(fused)))
-
     def forward_head(self, fmap, pre_logits=False):
         "From the last map to logits, or with `pre_logits` to the vector before them"
         f = self.fuse(fmap, self.forward_heads(fmap))
-        return f if pre_logits else self.to_logits(f)
+        return f if pre_logits else self.logits_bn(self.classifier(f))
 
     def outputs(self, x):
         with self.autocast(x):
@@ -74,7 +71,7 @@ class MACANet(FaceNetwork):
         fmap,heads = keep_double(fmap),keep_double(heads)     # eq 14 depends on small differences between heads
         with torch.autocast(x.device.type, enabled=False):
             fused = self.fuse(fmap, heads)
-            logits = self.to_logits(fused)
+            logits = self.logits_bn(self.classifier(fused))
         if not self.training: return dict(logits=logits)
         features = fused if self.readings.centers_on=='fused' else fmap.mean((2,3))
         return dict(logits=logits, features=features, heads=heads)
