@@ -322,8 +322,8 @@ def _report(store, out, notebooks):
 # %% ../../nbs/87_cli.lab.ipynb #l0000006
 def _keys_of(store, experiment, cells):
     "Keys of the finished runs of a store, without trials of rates; of an experiment, or of some of its cells"
-    rows = store.rows()
-    keys = list(rows[rows.error.isna() & (rows.seed!=TUNING_SEED)].key)
+    rows = store.rows()[lambda r: r.error.isna()]
+    keys = [] if rows.empty else list(rows[rows.seed!=TUNING_SEED].key)
     if not keys:
         raise ValueError(f'{store.path} has no finished run: start with maca_lab run EXPERIMENT --store {store.path}')
     if not experiment:
