@@ -294,8 +294,8 @@ def studies(self:Store)->list: # Of dicts experiment, base, seeds, as `plan` and
     out = {}
     for f in _files(self.path/'studies', 'json'):
         new = _asked(f)
-        d = read_study(f)
-        s = out.setdefault(short_hash([d['name'], d['cells'], d['base']]), dict(new, seeds=set()))
+        exp,base = new['experiment'],identity_options(new['base'])             # the file may lack options of today
+        s = out.setdefault(short_hash([exp.name, exp.cells, base]), dict(new, seeds=set()))
         s['seeds'] |= new['seeds']
     parts = [(s, o) for s in out.values() for o in out.values() if _is_part(s, o)]
     for s,o in parts: o['seeds'] |= s['seeds']
