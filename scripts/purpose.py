@@ -1,6 +1,6 @@
 """Write the figures of maca_net/purpose.csv: what the method notebooks have printed.
 
-    nbdev-test --flags slow --save --path nbs/43_methods.scn.ipynb     # when the notebook has changed
+    (cd nbs && nbdev-test --flags slow --save 43_methods.scn.ipynb)    # when the notebook has changed
     python3 scripts/purpose.py
 
 The columns `found` and `simple_found` say where a figure stands in the kept outputs of the method's notebook:

@@ -143,7 +143,8 @@ def lab_parser():
     test.add_argument('--path', metavar='DIR',
         help='folder of the data set, with its test images (default: the folder that each run used)')
     test.add_argument('--experiment', metavar='NAME', help='score the runs of this experiment')
-    test.add_argument('--all', action='store_true', help='score every run of the store except trials of rates')
+    test.add_argument('--all', action='store_true', dest='every',
+        help='score every run of the store except trials of rates')
     test.add_argument('--cells', nargs='+', metavar='LABEL', help='score only these cells of the experiment')
     test.add_argument('--device', metavar='DEVICE',
         help='where to compute, cpu or cuda:0 (default: a GPU where there is one)')
@@ -335,9 +336,9 @@ def _keys_of(store, experiment, cells):
     wanted = {run_key(c) for s in studies for _,c in plan(pick_cells(s['experiment'], cells), s['base'], s['seeds'])}
     return [k for k in keys if k in wanted]
 
-def _test(store, path, device, experiment, cells, all):
+def _test(store, path, device, experiment, cells, every):
     from maca_net.lab.store import Store
-    if bool(experiment)==all: raise ValueError('say which runs: either --experiment NAME or --all')
+    if bool(experiment)==every: raise ValueError('say which runs: either --experiment NAME or --all')
     s = Store(store)
     keys = _keys_of(s, experiment, cells)
     stop_on_term()
