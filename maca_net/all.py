@@ -47,6 +47,7 @@ from maca_net.lab.runner import *
 from maca_net.lab.statistics import *
 from maca_net.lab.plots import *
 from maca_net.lab.tables import *
+from maca_net.lab.costs import *
 from maca_net.lab.report import *
 from maca_net.deploy.detect import *
 from maca_net.deploy.align import *

@@ -39,8 +39,7 @@ class NoLabel(DataWarning): "Rows that the label rule leaves out"
 class NotAFace(DataWarning): "An image known to show no face"
 class ClassesNamed(DataWarning): "Classes that are given by numbers, and the names that they got"
 class SkippedFile(DataWarning): "Files that systems and programs leave behind"
-_PACKAGE = Path(__file__).parents[1] if '__file__' in globals() else Path('../maca_net')
-PUBLISHED = pd.read_csv(_PACKAGE/'published_counts.csv')
+PUBLISHED = pd.read_csv(PACKAGE/'published_counts.csv')
 
 # %% ../../nbs/06_data.faces.ipynb #07826a65
 _BOMS = ((codecs.BOM_UTF8, 'utf-8-sig'), (codecs.BOM_UTF32_LE, 'utf-32'), (codecs.BOM_UTF32_BE, 'utf-32'),

@@ -8,7 +8,6 @@ __all__ = ['SUMS', 'CARD', 'SCORES', 'BLIND_TABLE', 'MOST_BYTES', 'weights_folde
 # %% ../../nbs/70_deploy.shipped.ipynb #5c60fa1d
 import os, re
 from pathlib import Path
-import maca_net
 from ..core import *
 
 # %% ../../nbs/70_deploy.shipped.ipynb #f71e2e23
@@ -17,7 +16,7 @@ MOST_BYTES = 12_000_000        # limit for the network, because most people down
 
 def weights_folder()->Path:
     "The folder of the model of the package; the environment variable `MACA_WEIGHTS`, if set, names another"
-    return Path(os.environ.get('MACA_WEIGHTS') or Path(maca_net.__file__).parent/'weights')
+    return Path(os.environ.get('MACA_WEIGHTS') or PACKAGE/'weights')
 
 # %% ../../nbs/70_deploy.shipped.ipynb #263483ea
 def write_sums(

@@ -29,6 +29,7 @@ from .experiments import *
 from .store import *
 from .runner import *
 from .tables import *
+from .costs import *
 from .pack import *
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000006

@@ -6,7 +6,7 @@
 __all__ = ['study_text', 'report_notebooks', 'latex_table', 'save_tables', 'make_report', 'write_index']
 
 # %% ../../nbs/66_lab.report.ipynb #4e626392
-import html, maca_net, os, re, site, sys, tempfile
+import html, os, re, site, sys, tempfile
 from csv import writer
 from html.parser import HTMLParser
 from pathlib import Path
@@ -63,7 +63,7 @@ def report_notebooks(
         raise ValueError(f'no report notebooks in {folder}: a report is named paper.NAME.ipynb')
     # of a wheel, and of pip install --user
     shared = [Path(o)/'share'/'maca_net' for o in (sys.prefix, site.getuserbase())]
-    for d in (Path(maca_net.__file__).parents[1]/'nbs', *shared):
+    for d in (PACKAGE.parent/'nbs', *shared):
         if nbs := sorted(d.glob('paper.*.ipynb')): return nbs
     raise ValueError(f'no report notebooks in {d}: install maca_net anew, or name a folder of your own')
 

@@ -5,23 +5,19 @@
 # %% auto #0
 __all__ = ['PAPER', 'PUBLISHED_METHODS', 'OUTCOMES', 'PURPOSES', 'paper_number', 'published_accuracy', 'RunPool', 'StudyRows',
            'reported_studies', 'every_run', 'reference_run', 'reference_keys', 'hardware_of', 'cautions', 'mean_costs',
-           'compare_runs', 'results_table', 'points_text', 'show_table', 'display_table', 'show_costs', 'KeptMemory',
-           'StepMeter', 'used_parameters', 'step_costs', 'kept_costs', 'show_step_costs', 'cell_differences',
-           'show_differences', 'read_primary', 'primary_base', 'undeclared', 'declared_rates', 'declared_at',
-           'declared_tuning', 'primary_study', 'primary_table', 'primary_scales', 'declare_primary', 'asked',
-           'asked_today', 'rates_tried', 'failed_runs', 'best_cells', 'show_purposes', 'run_figures', 'show_figures',
-           'class_counts', 'learning_curves', 'train_images']
+           'compare_runs', 'results_table', 'points_text', 'show_table', 'display_table', 'show_costs',
+           'cell_differences', 'show_differences', 'read_primary', 'primary_base', 'undeclared', 'declared_rates',
+           'declared_at', 'declared_tuning', 'primary_study', 'primary_table', 'primary_scales', 'declare_primary',
+           'asked', 'asked_today', 'rates_tried', 'failed_runs', 'best_cells', 'show_purposes', 'run_figures',
+           'show_figures', 'class_counts', 'learning_curves', 'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
 import re, warnings
 from collections import Counter
-from contextlib import redirect_stdout
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from IPython.display import display
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 from fastai.vision.all import *
 from .. import schema
 from ..core import *
@@ -39,8 +35,7 @@ from .runner import *
 from .statistics import *
 
 # %% ../../nbs/65_lab.tables.ipynb #d8444d9e
-_folder = Path(__file__).parents[1] if '__file__' in globals() else Path('../maca_net')
-PAPER = pd.read_csv(_folder/'paper_results.csv')
+PAPER = pd.read_csv(PACKAGE/'paper_results.csv')
 
 def paper_number(
     experiment:str, # Name of an experiment
@@ -54,7 +49,7 @@ def paper_number(
     return hit.accuracy.iloc[0]/100 if len(hit) else float('nan')
 
 # %% ../../nbs/65_lab.tables.ipynb #pub00002
-PUBLISHED_METHODS = pd.read_csv(_folder/'published_methods.csv', dtype=str).fillna('').set_index('label')
+PUBLISHED_METHODS = pd.read_csv(PACKAGE/'published_methods.csv', dtype=str).fillna('').set_index('label')
 
 def published_accuracy(
     data:str, # 'rafdb' or 'ferplus'; there are no numbers for other data
@@ -424,135 +419,6 @@ def show_costs(
     t_run = t[t.done>0]
     return _filled(pd.DataFrame([row(r) for r in t_run.itertuples()], index=t_run.index))
 
-# %% ../../nbs/65_lab.tables.ipynb #cost0002
-class _Kept:
-    "A tensor that autograd keeps, counted by `KeptMemory` as long as it exists"
-    def __init__(self, tensor, memory):
-        self.tensor,self.memory,s = tensor,memory,tensor.untyped_storage()
-        self.key,self.size = s.data_ptr(),s.nbytes()
-        memory.change(self, 1)
-    def __del__(self): self.memory.change(self, -1)
-
-class KeptMemory(saved_tensors_hooks):
-    "A context: `most` is the largest number of bytes that autograd keeps at one time for the backward pass"
-    def __init__(self,
-        params=(), # Tensors that exist anyway, and are not counted
-    ):
-        self.now,self.most,self.uses = 0,0,Counter(p.untyped_storage().data_ptr() for p in params)
-        super().__init__(lambda t: _Kept(t, self), lambda kept: kept.tensor)
-    def change(self, kept, by):
-        before = self.uses[kept.key]
-        self.uses[kept.key] += by
-        if not before or not self.uses[kept.key]: self.now += by*kept.size
-        self.most = max(self.most, self.now)
-
-# %% ../../nbs/65_lab.tables.ipynb #cost0004
-class StepMeter(Callback):
-    "Measures training steps: arithmetic, memory and passes of the first, the time of the others"
-    def before_fit(self):
-        self.seconds,self.seen,self.own_batch = [],0,self.learn.one_batch
-        self.learn.one_batch = self.one_batch
-    def count(self, backbone, inputs, outputs):
-        if backbone.training: self.seen += len(inputs[0])
-    def one_batch(self, *batch):
-        if not self.training: return self.own_batch(*batch)
-        if batch[0] or self.epoch: self.seconds.append(self.timed(batch))
-        else: self.first(batch)
-    def timed(self, batch):
-        start = time.perf_counter()
-        self.own_batch(*batch)
-        return time.perf_counter()-start
-    def first(self, batch):
-        net,flops = self.learn.model,FlopCounterMode(display=False)
-        hook,memory = net.backbone.register_forward_hook(self.count),KeptMemory(net.parameters())
-        with flops,memory: self.own_batch(*batch)
-        hook.remove()
-        self.flops,self.mb,self.passes = flops.get_total_flops(),memory.most/2**20,self.seen/len(batch[1][0])
-    def after_fit(self): self.learn.one_batch = self.own_batch
-
-# %% ../../nbs/65_lab.tables.ipynb #cost0005
-def _few_faces(n, size):
-    "One training batch of n drawn faces, as many of each class, with votes, and eight for validation"
-    faces = read_synth(n+8, size, progress=False)
-    number = np.arange(n+8)%len(faces.vocab)
-    df = faces.df.assign(label=[faces.vocab[i] for i in number], split=['train']*n + ['valid']*8)
-    return replace(faces, df=df, votes=np.eye(len(faces.vocab), dtype=np.float32)[number])
-
-def _metered(method, opts, faces, size, arch, last_stride, steps, labels=None):
-    "A learner that has been trained for 1+steps steps, and their `StepMeter`"
-    bs = (faces.df.split=='train').sum()
-    target = opts.get('target') or method.recipe.get('target') or 'label'
-    dls = face_dls(faces, size, bs, device='cpu', augment='none', rows=method.rows, target=target)
-    learn,meter = maca_learner(dls, arch, method, labels=labels, last_stride=last_stride),StepMeter()
-    with learn.no_bar(), learn.no_logging(): learn.fit(1+steps, 1e-3, cbs=meter)
-    return learn,meter
-
-def _stage_costs(method, *args):
-    "The labels that the stages of a method write, and the arithmetic of an epoch of them and of their answers"
-    labels,epoch,answers = None,0,0
-    for stage in method.stages:
-        own = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
-        learn,meter = _metered(own, *args, 0, labels)
-        labels = as_plain(learn.dls.train.targets()) if labels is None else labels
-        with FlopCounterMode(display=False) as c: labels = stage.write_labels(learn, labels)
-        epoch,answers = epoch+meter.flops,answers+c.get_total_flops()
-    # networks after a step judge at random: every face keeps a label
-    if labels is not None and labels.ndim==1: labels = labels.where(labels>=0, as_plain(learn.dls.train.targets()))
-    return labels,epoch,answers
-
-# %% ../../nbs/65_lab.tables.ipynb #cost0006
-def used_parameters(
-    net, # A `FaceNetwork`, left in eval mode, with a gradient for every parameter
-    size:int, # Pixels a side
-)->int:
-    "How many parameters an answer depends on; others exist in training only"
-    ps = list(net.eval().requires_grad_().parameters())                   # a method may have frozen some
-    with torch.enable_grad(): z = net(torch.zeros(1, 3, size, size, device=ps[0].device))
-    grads = torch.autograd.grad(z.float().sum(), ps, allow_unused=True)
-    return sum(p.numel() for p,g in zip(ps, grads) if g is not None)
-
-# %% ../../nbs/65_lab.tables.ipynb #cost0007
-def step_costs(
-    cells:dict, # Label -> options of a cell; their methods and targets count
-    arch:str='resnet18', # Backbone
-    size:int=48, # Pixels a side
-    bs:int=16, # Faces in a step: a multiple of the eight classes, two of each at least
-    steps:int=2, # That are timed
-    epochs:int=12, # Of a training
-    last_stride:int=1, # See `create_backbone`
-)->pd.DataFrame: # ms, images_per_s, mb, passes, parameters, used, train_flops and flops of a face, networks, training
-    "The cost of a training step of each cell; `training`: the arithmetic of a whole training, stages included"
-    faces,rows = _few_faces(bs, size),{}
-    for label,opts in cells.items():
-        method,how = METHODS[opts['method']],(opts, faces, size, arch, last_stride)
-        with redirect_stdout(io.StringIO()), warnings.catch_warnings():    # of so small a map
-            warnings.simplefilter('ignore')
-            labels,stage,answers = _stage_costs(method, *how)
-            learn,m = _metered(method, *how, steps, labels)
-        net,s = learn.model,min(m.seconds)
-        rows[label] = dict(ms=1000*s, images_per_s=bs/s, mb=m.mb, passes=m.passes,
-            parameters=sum(p.numel() for p in net.parameters()), used=used_parameters(net, size),
-            train_flops=m.flops/bs, flops=count_flops(net, size, 'cpu'), networks=1+len(method.stages),
-            training=(epochs*(m.flops+stage)+answers)/bs)
-    return pd.DataFrame(rows).T
-
-def kept_costs()->pd.DataFrame: # As from `step_costs`
-    "The cost of each method of Table 2 and of the controls, as measured on the machine that wrote `step_costs.csv`"
-    return pd.read_csv(_folder/'step_costs.csv', index_col='label')
-
-def show_step_costs(
-    costs:pd.DataFrame, # From `step_costs` or `kept_costs`
-    against:str='baseline', # The cell whose training counts as 1
-)->pd.DataFrame: # Text
-    "The cost of each method, for people"
-    millions,g = lambda v: f'{v/1e6:.2f}', lambda v: f'{v/1e9:.2f}'
-    first = costs.training[against]
-    return pd.DataFrame({l: {'ms a step': f'{r.ms:.0f}', 'images/s': f'{r.images_per_s:.0f}',
-        'kept for the backward pass, MB': f'{r.mb:.0f}', 'passes a face': f'{r.passes:g}',
-        'parameters in training, M': millions(r.parameters), 'in use, M': millions(r.used),
-        'GFLOP a face in a step': g(r.train_flops), 'in use': g(r.flops), 'networks trained': f'{r.networks:.0f}',
-        f'arithmetic of a training, {against} = 1': f'{r.training/first:.2f}'} for l,r in costs.iterrows()}).T
-
 # %% ../../nbs/65_lab.tables.ipynb #1e3a0a1c
 def cell_differences(
     store, # A `Store`
@@ -867,7 +733,7 @@ def best_cells(
     return list(acc.sort_values(ascending=False, kind='stable').index[:n])
 
 # %% ../../nbs/65_lab.tables.ipynb #purp0002
-PURPOSES = pd.read_csv(_folder/'purpose.csv', dtype=str, keep_default_na=False).set_index('label')
+PURPOSES = pd.read_csv(PACKAGE/'purpose.csv', dtype=str, keep_default_na=False).set_index('label')
 
 def _verdict(r):
     "Which of two figures is better, and whether the first is where it was expected"

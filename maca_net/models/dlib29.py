@@ -160,7 +160,8 @@ def dlib_tensors(
                 module.weight.copy_(v[:n].view_as(module.weight))
                 module.bias.copy_(v[n:])
             bn.running_mean.zero_(); bn.running_var.fill_(1-bn.eps)
-    return net.state_dict()
+    # safetensors writes no tensor in another order, and the network is channels-last
+    return {k: v.contiguous() for k,v in net.state_dict().items()}
 
 def dlib_matrix(layers)->torch.Tensor:
     "The matrix, 256 x 128, that turns the mean of the last map into dlib's descriptor"
