@@ -10,11 +10,11 @@ import io, time, warnings
 from collections import Counter
 from contextlib import redirect_stdout
 from dataclasses import replace
-from pathlib import Path
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from fastai.vision.all import *
 from ..core import *
+from ..options import *
 from ..profile import *
 from ..datasets.synth import *
 from ..data.loaders import *
