@@ -189,6 +189,7 @@ class FaceDL(TfmdDL):
     memory = None        # (images, positions of this data set's items, targets)
     weights = None       # of each item, for balanced sampling
     rows = False         # whether a batch ends with the numbers of its items
+    only = None          # numbers of the items that an epoch has; None: all
     uploaded = None      # (`memory`, its items' images and targets on the GPU)
 
     def new(self, dataset=None, cls=None, **kwargs):
@@ -197,9 +198,16 @@ class FaceDL(TfmdDL):
             res.memory,res.weights,res.rows,res.uploaded = self.memory,self.weights,self.rows,self.uploaded
         return res
 
+    def __len__(self):
+        if self.only is None: return super().__len__()
+        return len(self.only)//self.bs + (not self.drop_last and len(self.only)%self.bs>0)
+
     def get_idxs(self):
-        if self.weights is None or not self.shuffle: return super().get_idxs()
-        return self.rng.choices(range(self.n), weights=self.weights, k=self.n)
+        if self.only is None and (self.weights is None or not self.shuffle): return super().get_idxs()
+        some = list(range(self.n) if self.only is None else self.only)
+        if not self.shuffle: return some
+        if self.weights is None: return self.shuffle_fn(some)
+        return self.rng.choices(some, weights=[self.weights[i] for i in some], k=len(some))
 
     def create_item(self, s):
         item = super().create_item(s)

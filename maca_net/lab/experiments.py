@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'TUNING_SEED', 'Experiment', 'get_experiment',
            'scale_config', 'usual_settings', 'kept_recipe', 'scale_text', 'identity_options', 'canonical', 'stats_word',
-           'run_key', 'short_hash', 'cell_config', 'seed_list', 'plan', 'cell_name', 'pick_cells', 'rate_cells',
-           'larger_rates', 'best_rates', 'with_rates']
+           'run_key', 'short_hash', 'schedule_in_proportion', 'cell_config', 'seed_list', 'plan', 'cell_name',
+           'pick_cells', 'rate_cells', 'larger_rates', 'best_rates', 'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json
@@ -128,19 +128,28 @@ def _cheaper():
     return {f'{m}{end}': dict(method=m, **o) for m,lr in (('baseline', .02), ('recommended', .05))
         for end,o in less(lr).items()}
 
-_TABLE2 = {'RAN': 'ran', 'IPA2LT': 'ipa2lt', 'SCN': 'scn', 'DMUE': 'dmue', 'PACVT-like': 'pacvt', 'EAC': 'eac',
-    'GAAVE-like': 'gaave', 'center loss': 'center', 'CBAM': 'cbam', 'DAN': 'dan'}
-_CONTROLS = {'RUL': 'rul', 'label smoothing and SAM': 'ls_sam', 'NLA': 'nla'}
+def _of(method, readings=None): return dict(method=method) if readings is None else dict(method=method, readings=readings)
+# RAN: the authors' form for FERPlus. DMUE draws each class equally often, so a baseline does too
+_TABLE2 = {'RAN': _of('ran', 'gate=softmax,margin=.1'), 'IPA2LT': _of('ipa2lt'), 'SCN': _of('scn'), 'DMUE': _of('dmue'),
+    'baseline, classes equally often': dict(_BASELINE, balance='sampling'), 'PACVT-like': _of('pacvt'),
+    'EAC': _of('eac'), 'GAAVE-like': _of('gaave'), 'center loss': _of('center'), 'CBAM': _of('cbam'), 'DAN': _of('dan')}
+# RUL: the last map of these scales is 4 x 4. NLA: the gradient through its weight works against cross-entropy
+_CONTROLS = {'RUL': _of('rul', 'grid=4'), 'label smoothing and SAM': _of('ls_sam'), 'NLA': _of('nla'),
+    'NLA, weight without gradient': _of('nla', 'detach=true')}
 
 def _own_recipes():
     "Cells: the baseline by the recipe of the scale, and methods each by the recipe of its authors"
-    by = {**{l: _TABLE2[l] for l in ('RAN', 'SCN', 'DMUE', 'EAC', 'center loss', 'CBAM')}, **_CONTROLS}
-    cells = {l: dict(OWN_RECIPE, method=m) for l,m in by.items()}
-    dan = dict(OWN_RECIPE, method='dan', readings=','.join(f'{k}={v}' for k,v in DAN_CODE.items()))
+    by = {**{l: _TABLE2[l] for l in ('RAN', 'SCN', 'DMUE', 'EAC', 'center loss', 'CBAM')}, **_CONTROLS,
+        'DMUE': _of('dmue', 'similarity_weight=1000,similarity=logits'), 'RUL': _of('rul')}
+    cells = {l: dict(OWN_RECIPE, **c) for l,c in by.items()}
+    # FERPlus has eight classes, for which DAN's code has no centre to spare
+    code = dict(DAN_CODE, spare_centers=0)
+    dan = dict(OWN_RECIPE, method='dan', readings=','.join(f'{k}={v}' for k,v in code.items()))
     return {'baseline': _BASELINE, **cells, 'DAN, as its code': dan, 'MACA-Net': dict(OWN_RECIPE, **_MACA)}
 
-_NOISE = {'baseline': _BASELINE, 'MACA-Net': _MACA, **{l: dict(method=m) for l,m in (('SCN', 'scn'), ('EAC', 'eac'),
-    ('DMUE', 'dmue'), ('RUL', 'rul'), ('GAAVE-like', 'gaave'), ('IPA2LT', 'ipa2lt'), ('NLA', 'nla'))}}
+_NOISE = {'baseline': _BASELINE, 'MACA-Net': _MACA,
+    **{l: {**_TABLE2, **_CONTROLS}[l] for l in ('SCN', 'EAC', 'DMUE', 'baseline, classes equally often', 'RUL',
+        'GAAVE-like', 'IPA2LT', 'NLA', 'NLA, weight without gradient')}}
 
 def _weights(symbol, key, values, **kw): return {f'{symbol} = {v:g}': {key: v, **kw} for v in values}
 
@@ -168,12 +177,13 @@ for _name,_about,_cells in (
         'heads alone': _HEADS, 'MACA-Net without MI': dict(_MACA, mi_weight=0.),
         'recommended': dict(method='recommended')}),
     ('table2', 'The methods of Table 2, and those that MACA-Net builds on, trained and scored in the same way', {
-        'baseline': _BASELINE, **{l: dict(method=m) for l,m in _TABLE2.items()}, 'MACA-Net': _MACA,
+        'baseline': _BASELINE, **_TABLE2, 'MACA-Net': _MACA,
         'recommended': dict(method='recommended')}),
     ('controls', 'Controls: training methods that are not in Table 2; needs FERPlus, for its votes', {
         'baseline': _BASELINE, 'soft labels': dict(method='soft_labels', target='votes'),
-        **{l: dict(method=m) for l,m in _CONTROLS.items()}}),
-    ('own_recipes', 'Methods by the recipe of their authors, for the epochs and batches of the scale', _own_recipes()),
+        **_CONTROLS}),
+    ('own_recipes', 'Methods by the recipe of their authors, its schedule in proportion to the epochs of the scale',
+        _own_recipes()),
     *((f'noise{100*s:.0f}', f'{100*s:.0f} % of the training labels made wrong, for methods that claim to be robust',
         {l: dict(o, noise=s) for l,o in _NOISE.items()}) for s in (.1, .2, .3)),
     ('candidates', 'Training choices for the method `recommended`; needs FERPlus (votes)', _candidates()),
@@ -220,13 +230,16 @@ def kept_recipe(
     opts:dict, # Options of a cell
 )->dict:
     """What a cell keeps of its method's recipe at any scale: a variant, and a cell of `OWN_RECIPE`, all of it; others
-    the augmentation, which belongs to their views. All else is as the scale says"""
+    the augmentation, which belongs to their views. All else is as the scale says; a target, EMA or balance that the
+    scale leaves open comes from the recipe"""
     recipe = METHODS[opts['method']].recipe if 'method' in opts else {}
     return recipe if _keeps_all(opts) else {k: v for k,v in recipe.items() if k=='augment'}
 
 def _keeps_all(opts):
     "Whether a cell is trained by its method's recipe alone"
-    return OWN_RECIPE.items()<=opts.items() or 'method' in opts and bool(METHODS[opts['method']].variant_of)
+    return _own_recipe(opts) or 'method' in opts and bool(METHODS[opts['method']].variant_of)
+
+def _own_recipe(opts): return OWN_RECIPE.items()<=opts.items()
 
 # %% ../../nbs/60_lab.experiments.ipynb #e0000010
 def scale_text(
@@ -320,16 +333,28 @@ def short_hash(o)->str:
     return hashlib.sha256(json.dumps(o, sort_keys=True).encode()).hexdigest()[:8]
 
 # %% ../../nbs/60_lab.experiments.ipynb #3a2f582c
+def schedule_in_proportion(
+    method:str, # Name of a method
+    epochs:int, # Of the training
+)->dict: # step and gamma; nothing for a schedule without steps
+    "The steps of a method's recipe for a training of other length: the rate falls as far as in the authors' training"
+    m = METHODS[method]
+    r = m.full_recipe()
+    if r['schedule']!='step': return {}
+    step = r['step']*epochs/m.epochs
+    return dict(step=round(step)) if step>=1 else dict(step=1, gamma=round(r['gamma']**(1/step), 6))
+
 def cell_config(
     base:RunConfig, # The scale
     opts:dict, # Options of the cell
     seed:int, # Of the run
 )->RunConfig: # `canonical`
     "The run of a cell, with what its method keeps at any scale"
-    own = dict.fromkeys(kept_recipe(opts))
+    own,steps = dict.fromkeys(kept_recipe(opts)),{}
     # options of a schedule; the recipe has its own schedule
     if _keeps_all(opts): own.update(dict.fromkeys(STEP_OPTIONS), warmup=_DEFAULTS['warmup'])
-    return canonical(RunConfig(**{**asdict(base), **own, **opts, 'seed': seed}))
+    if _own_recipe(opts): steps = schedule_in_proportion(opts['method'], opts.get('epochs', base.epochs))
+    return canonical(RunConfig(**{**asdict(base), **own, **opts, **steps, 'seed': seed}))
 
 def seed_list(
     seeds, # A number of seeds, a list of them, or a list for each cell

@@ -69,6 +69,7 @@ class Method:
     readings:Any = NoReadings()         # The choices it offers, and its own reading of each
     signals:Callable|None = None        # (network, x, y) -> {name: B, larger for a more ambiguous face, or B x K}
     recipe:dict = field(default_factory=dict)   # Options of `RunConfig` in place of the paper's
+    epochs:int = 60                     # Of the authors' training, for which the steps of their schedule are made
     check:Callable = check_nothing      # `RunConfig` -> raises `ValueError`, which names the option and says what to do
     variant_of:str = ''                 # A method with other readings and recipe only; runs are stored under its name
     cite:str = ''                       # Where it comes from

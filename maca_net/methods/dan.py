@@ -17,7 +17,7 @@ METHODS.register(Method('dan', 'DAN (Wen et al. 2023), with all of its equations
     readings=Readings(afc_weight=2., spatial='sum_map', gate='none', pooling='avg', branches='sequential',
         classifier='batch_norm', alpha=1., inter='center_var', centers_init='normal',
         mi='head_variance', mi_on='log_softmax'),
-    recipe=dict(lr=.1, step=10), cite='Wen, Lin, Wang and Xu 2023, Distract Your Attention'))
+    recipe=dict(lr=.1, step=10), epochs=40, cite='Wen, Lin, Wang and Xu 2023, Distract Your Attention'))
 
 # %% ../../nbs/35_methods.dan.ipynb #dancode1
 # what DAN's own code does beyond the equations

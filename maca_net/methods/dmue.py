@@ -272,6 +272,7 @@ def dmue_ambiguity(net, x, y):
 
 METHODS.register(Method('dmue', 'DMUE (She et al. 2021): a branch for each class says what else its faces look like',
     dmue_network, dmue_terms, dmue_callbacks, signals=dmue_ambiguity, readings=DMUEReadings(),
-    recipe=dict(opt='adam', lr=1e-3, backbone_lr=.1, step=5, gamma=.3, balance='sampling'), check=check_one_label,
+    recipe=dict(opt='adam', lr=1e-3, backbone_lr=.1, step=5, gamma=.3, balance='sampling'), epochs=36,
+    check=check_one_label,
     cite='She, Hu, Shi, Wang, Shen and Mei 2021, Dive into Ambiguity: Latent Distribution Mining and Pairwise '
         'Uncertainty Estimation for Facial Expression Recognition'))

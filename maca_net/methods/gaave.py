@@ -23,7 +23,7 @@ class GAAVEReadings:
     flag:int=0              # faces with a κ up to this one are flagged
     sure:float=.8           # a flagged face gets a new label where the largest probability is above
     unsure:str='drop'       # what becomes of other flagged faces: 'drop' or 'keep'
-    cap:float=4.            # most faces of a class in a half, as a multiple of its smallest class; 0: no limit
+    cap:float=0.            # most faces of a class in a half, as a multiple of its smallest class; 0: no limit
     cap_least:int=200       # faces that every class may have in a half
 
     def __post_init__(self):
@@ -110,22 +110,12 @@ def judged_label(
 
 # %% ../../nbs/49_methods.gaave.ipynb #48e735dc
 def train_on_class_half(readings, which):
-    "The callback that trains a stage on one half, by the first column of a table"
-    from fastai.callback.core import Callback
-    class OneHalf(Callback):
-        order = -7                                                        # after `LabelTable`
-        def before_fit(self):
-            t = self.label_table
-            if t.keep is None: return                                     # a validation alone
-            refuse_votes('gaave', t.table.is_floating_point())
-            y = t.table if t.table.ndim==1 else t.table[:,0]
-            kept = capped(y, class_half(y, which), readings.cap, readings.cap_least)
-            if kept.sum()<2: raise ValueError(f'half {which} of the faces has {int(kept.sum())} with a label: gaave '
-                'needs 2 in each')
-            t.drop(~kept.to(t.keep.device))
-        def before_batch(self):
-            if self.training and self.y.ndim==2: self.learn.yb = (self.y[:,0],)
-    return [OneHalf()]
+    "The callback that trains a stage on one half"
+    from maca_net.training.labels import TrainOnPart
+    def part(y):
+        refuse_votes('gaave', y.is_floating_point())
+        return capped(y, class_half(y, which), readings.cap, readings.cap_least)
+    return [TrainOnPart(part)]
 
 # %% ../../nbs/49_methods.gaave.ipynb #82e6bd3a
 def attack_faces(

@@ -68,7 +68,8 @@ def ipa2lt_head(net, fmap):
     out = dict(logits=net.classifier(features), features=features)
     if not net.training: return out
     with torch.no_grad(): net.confusions.copy_(stochastic_rows(net.confusions, net.ipa2lt.eps))
-    return dict(out, confusions=net.confusions*1)
+    # the sums are 1; with the division in the graph, the gradient of a row does not change its sum
+    return dict(out, confusions=net.confusions/net.confusions.sum(-1, keepdim=True))
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #8d915aa6
 def ipa2lt_network(n_out, backbone, readings):
@@ -93,16 +94,9 @@ def half_of(n, which):
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #1c0480fc
 def train_on_half(readings, which):
-    "The callback that leaves one half out of training, and takes the first column of a table for the label"
-    from fastai.callback.core import Callback
-    class OneHalf(Callback):
-        order = -7                                                      # after `LabelTable`
-        def before_fit(self):
-            t = self.label_table
-            if t.keep is not None: t.drop(~half_of(len(t.keep), which).to(t.keep.device))
-        def before_batch(self):
-            if self.training and self.y.ndim==2: self.learn.yb = (self.y[:,0],)
-    return [OneHalf()]
+    "The callback that leaves the other half out of training"
+    from maca_net.training.labels import TrainOnPart
+    return [TrainOnPart(lambda y: half_of(len(y), which))]
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #58ab75f3
 def answer_other_half(

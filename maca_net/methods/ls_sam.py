@@ -61,6 +61,7 @@ def check_ls_sam(cfg):
 
 METHODS.register(Method('ls_sam', "label smoothing and SAM: POSTER's training on a plain ResNet", plain_network,
     ls_sam_terms, ls_sam_cbs, readings=LSSAMReadings(), recipe=dict(opt='adam', lr=4e-5, step=1, gamma=.98, wd=0.),
+    epochs=300,
     check=check_ls_sam,
     cite='Zheng, Mendieta and Chen 2023, POSTER; Foret, Kleiner, Mobahi and Neyshabur 2021, Sharpness-Aware '
         'Minimization'))

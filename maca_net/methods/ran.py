@@ -136,6 +136,6 @@ def ran_terms(readings):
     return [TermOf('region_biased', partial(ran_rank, readings=readings), readings.rank_weight)]
 
 METHODS.register(Method('ran', 'RAN (Wang et al. 2020): the face and five crops of it, weighed by two gates',
-    ran_network, ran_terms, readings=RANReadings(), recipe=dict(lr=.01, schedule='step', step=15, wd=1e-4),
+    ran_network, ran_terms, readings=RANReadings(), recipe=dict(lr=.01, schedule='step', step=15, wd=1e-4), epochs=40,
     cite='Wang, Peng, Yang, Meng and Qiao 2020, Region Attention Networks for Pose and Occlusion Robust Facial '
         'Expression Recognition'))

@@ -18,7 +18,7 @@ from .base import *
 class SCNReadings:
     "Choices of SCN. A wrong value raises a `ValueError`"
     beta:float=.7               # share of a batch in the high group
-    rank_margin:float=.15       # δ1, between the mean weights of the groups
+    rank_margin:float=.07       # δ1, between the mean weights of the groups
     rank_weight:float=1.        # of the rank regularisation in the loss
     relabel:str='low'           # whose labels may be rewritten: 'low' group, 'all', 'none'
     relabel_from:float=.25      # first epoch of relabelling, as a share of the epochs
@@ -112,5 +112,5 @@ def scn_signals(net, x, y):
 
 METHODS.register(Method('scn', 'SCN (Wang et al. 2020): a weight for each face, ranked, and labels that are rewritten',
     scn_network, scn_terms, scn_callbacks, rows=True, signals=scn_signals, readings=SCNReadings(), check=check_scn,
-    recipe=dict(lr=.1, schedule='step', step=15, wd=1e-4),
+    recipe=dict(opt='adam', lr=1e-3, step=1, gamma=.9), epochs=70,
     cite='Wang, Peng, Yang, Lu and Qiao 2020, Suppressing Uncertainties for Large-Scale Facial Expression Recognition'))

@@ -65,9 +65,11 @@ class MACANet(FaceNetwork):
         return f if pre_logits else self.logits_bn(self.classifier(f))
 
     def outputs(self, x):
-        with self.autocast(x):
-            fmap = self.forward_features(x)
-            heads = self.forward_heads(fmap)
+        with self.autocast(x): fmap = self.forward_features(x)
+        # a sum over all channels needs more digits than half precision has: DAN's logits were off by 4 %
+        exact = self.readings.spatial=='sum_map'
+        with torch.autocast(x.device.type, enabled=False) if exact else self.autocast(x):
+            heads = self.forward_heads(keep_double(fmap) if exact else fmap)
         fmap,heads = keep_double(fmap),keep_double(heads)     # eq 14 depends on small differences between heads
         with torch.autocast(x.device.type, enabled=False):
             fused = self.fuse(fmap, heads)
