@@ -8,7 +8,7 @@ from PIL import Image
 from test_serve import tiny_onnx
 
 ROOT = Path(__file__).parent.parent
-BASE = ('numpy', 'pillow', 'fastcore')             # of the package's own requirements, what prediction alone takes
+BASE = ('numpy', 'pillow', 'fastcore', 'filelock') # of the package's own requirements, what prediction alone takes
 HEAVY = ('torch', 'torchvision', 'fastai', 'pandas', 'matplotlib', 'scipy', 'sklearn', 'fastprogress', 'gradio')
 
 def settings(key):

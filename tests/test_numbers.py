@@ -13,7 +13,7 @@ def printed(name):
     shown = [t for o in outputs for k,t in o.get('data', {}).items() if k.startswith('text/')]
     return ' '.join(''.join(t) for t in [*(o.get('text', '') for o in outputs), *shown])
 
-def decimals(text): return set(re.findall(r'(?<![\d.])\d+\.\d+(?![\d.])', text))
+def decimals(text): return set(re.findall(r'(?<![\d.])\d+\.\d+(?!\d|\.\d)', text))
 
 @pytest.fixture(scope='module')
 def in_reports():

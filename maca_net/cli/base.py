@@ -113,7 +113,8 @@ def command_output(
     return code,out.getvalue(),err.getvalue()
 
 # %% ../../nbs/81_cli.base.ipynb #01fce983
-def _show_warning(message, category, *args, **kwargs): print(f'{category.__name__}: {message}', file=sys.stderr)
+def _show_warning(message, category, *args, **kwargs):
+    print(f'{category.__name__}: {one_line(message)}', file=sys.stderr)
 
 _LESS = ': choose a smaller --bs, with --accumulate, or --checkpointing'
 _AGAIN = '; type the same command to go on'
@@ -146,6 +147,11 @@ def _os_error(e):
     named = isinstance(e, OSError) and isinstance(e.filename, (str, bytes, os.PathLike))
     return f'{os.fsdecode(e.filename)}: {e.strerror}' if named and e.strerror else None
 
+def _name_errors(encoding):
+    "How names of files are written that an encoding does not have"
+    own = (encoding or '').lower().replace('-', '') in ('utf8', 'ascii', 'ansi_x3.41968', 'usascii')
+    return 'surrogateescape' if own else 'backslashreplace'
+
 def _guard(
     parser, # Of the command
     f, # What it does
@@ -155,8 +161,10 @@ def _guard(
 ):
     "Run `f`; the user's errors become one line and exit code 2"
     warnings.showwarning = _show_warning
-    # names of files may be any bytes
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='surrogateescape')
+    # Pillow's, of large pictures: `check_pixels` has a limit of its own
+    warnings.filterwarnings('ignore', 'Image size .* exceeds limit')
+    # names of files may be any bytes, and any text where the encoding of stdout is not UTF-8
+    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors=_name_errors(sys.stdout.encoding))
     try:
         if bars: _without_bars()
         return f()

@@ -33,7 +33,8 @@ _PREDICT = '''examples:
   maca_predict --video 0 --csv me.csv
       the first camera without a window, until Ctrl+C
 
-Face 1 is the largest.
+Face 1 is the largest. Pictures are searched at 1,024 pixels: of faces that are narrower than a hundredth of the
+longer side, most are not found. Cut such a picture into parts.
 What comes out is the expression that annotators would probably have chosen, not what a person feels.'''
 
 # %% ../../nbs/85_cli.predict.ipynb #e434fd29
@@ -49,7 +50,7 @@ def predict_parser():
         'comes with maca_net')
     form = p.add_mutually_exclusive_group()
     form.add_argument('--csv', metavar='FILE', help='write a table with one line for each face to this file; '
-        'pictures that it already holds are left out')
+        'pictures that it already holds, under the same path, are left out')
     form.add_argument('--json', action='store_true', help='print JSON in place of text')
     p.add_argument('--overlay', metavar='DIR', help='also write to this folder the pictures, or the video, with '
         'the faces marked')
@@ -142,7 +143,10 @@ def _is_replaceable(file):
 
 def _save_overlay(im, file):
     if not _is_replaceable(file): raise FileExistsError(f'--overlay would write over {file}: choose another folder')
-    with atomic_path(file) as tmp: im.save(tmp, quality=90, comment=_MARK)
+    # Pillow does not notice a disk that is full when it writes to a file itself
+    content = io.BytesIO()
+    im.save(content, 'JPEG', quality=90, comment=_MARK)
+    with atomic_path(file) as tmp: tmp.write_bytes(content.getvalue())
 
 # %% ../../nbs/85_cli.predict.ipynb #04650078
 def overlay_files(
@@ -177,26 +181,51 @@ def overlay_video(
 # %% ../../nbs/85_cli.predict.ipynb #a0688b83
 _COLUMNS_0_1 = ['image', 'face', 'left', 'top', 'right', 'bottom', 'score', 'label']        # then those of the classes
 
+def _readable(name):
+    r"A name of a file in UTF-8; bytes that are none stand as \xe9"
+    return str(name).encode(**NAMES).decode(errors='backslashreplace')
+
+def _lock_beside(file):
+    "A lock until it is released or the process ends. Raises `FileExistsError` where another process has it"
+    from filelock import FileLock, Timeout
+    lock = FileLock(f'{file}.lock')
+    try: lock.acquire(timeout=0)
+    except Timeout:
+        raise FileExistsError(f'{file} is being written by another maca_predict: wait, or choose another '
+            '--csv') from None
+    return lock
+
+def _read_faces(file, cols, by, video):
+    "The rows of a table that is there, without a row that was cut. Raises `ValueError` for another table"
+    from maca_net.deploy.predict import spreadsheet_source
+    text = file.read_bytes() if file.exists() else b''
+    if not text.strip(): return []
+    if video: raise FileExistsError(f'{file} is there already: a video starts anew, choose another --csv')
+    try: head,*rows = csv.reader(io.StringIO(text.decode(**NAMES), newline=''))
+    except csv.Error: head,rows = [],[]
+    if (found := list(map(spreadsheet_source, head)))!=cols:
+        is_old = found[:len(_COLUMNS_0_1)]==_COLUMNS_0_1
+        what = 'was written by version 0.1, with other columns' if is_old else 'is no list of faces by this model'
+        raise ValueError(f'{file} is there already and {what}: choose another --csv')
+    cut = rows and (not text.endswith(b'\r\n') or len(rows[-1])!=len(head))           # stopped in the middle of a line
+    rows = [dict(zip(cols, map(spreadsheet_source, r))) for r in rows if not cut or r[0]!=rows[-1][0]]
+    if other := {str(r.get('model')) for r in rows}-{by}:
+        names = ' and '.join(sorted(other))
+        raise ValueError(f'{file} holds answers of {names}, this is {by}: choose another --csv')
+    return [dict(r, image=_readable(r['image'])) for r in rows]
+
+# %% ../../nbs/85_cli.predict.ipynb #facecsv1
 class _FaceCSV:
     "A CSV file of faces, continued if it exists. Raises `ValueError` or `FileExistsError` for a file of another kind"
     def __init__(self, file, labels, by, video=False):
-        from maca_net.deploy.predict import spreadsheet_source, spreadsheet_text, table_columns
+        from maca_net.deploy.predict import spreadsheet_text, table_columns
         self.file,self.by,self.rows,self.out,self.escape = Path(file),by,[],None,spreadsheet_text
         self.cols = [*table_columns(labels, video), 'model', 'error']
-        text = self.file.read_bytes() if self.file.exists() else b''
-        if not text.strip(): return
-        if video: raise FileExistsError(f'{file} is there already: a video starts anew, choose another --csv')
-        try: head,*rows = csv.reader(io.StringIO(text.decode(**NAMES), newline=''))
-        except csv.Error: head,rows = [],[]
-        if (found := list(map(spreadsheet_source, head)))!=self.cols:
-            is_old = found[:len(_COLUMNS_0_1)]==_COLUMNS_0_1
-            what = 'was written by version 0.1, with other columns' if is_old else 'is no list of faces by this model'
-            raise ValueError(f'{file} is there already and {what}: choose another --csv')
-        cut = rows and (not text.endswith(b'\r\n') or len(rows[-1])!=len(head))       # stopped in the middle of a line
-        self.rows = [dict(zip(self.cols, map(spreadsheet_source, r))) for r in rows if not cut or r[0]!=rows[-1][0]]
-        if other := {str(r.get('model')) for r in self.rows}-{by}:
-            names = ' and '.join(sorted(other))
-            raise ValueError(f'{file} holds answers of {names}, this is {by}: choose another --csv')
+        if is_special(file):
+            raise OSError(f'--csv {file} is a device or a pipe: name a file, or take --json for stdout')
+        self.lock = _lock_beside(self.file)
+        try: self.rows = _read_faces(self.file, self.cols, by, video)
+        except BaseException: self.close(); raise
 
     @property
     def done(self):
@@ -205,21 +234,25 @@ class _FaceCSV:
 
     def begin(self, images):
         "Open the file for writing; its rows for `images` are removed first"
-        head,kept = dict(zip(self.cols, self.cols)),[r for r in self.rows if r['image'] not in images]
+        anew = set(map(_readable, images))
+        head,kept = dict(zip(self.cols, self.cols)),[r for r in self.rows if r['image'] not in anew]
         with atomic_path(self.file) as tmp: tmp.write_bytes(self._text([head, *kept]))
         self.out = open(self.file, 'ab')
 
     def write(self, rows):
         "Write the rows of one picture at once: all of them, or none"
-        self.out.write(self._text([dict(r, model=self.by) for r in rows])); self.out.flush()
+        self.out.write(self._text([dict(r, image=_readable(r['image']), model=self.by) for r in rows]))
+        self.out.flush()
 
     def close(self):
         if self.out: self.out.close()
+        with contextlib.suppress(OSError): os.unlink(self.lock.lock_file)     # Windows removes no open file
+        self.lock.release()
 
     def _text(self, rows):
         text = io.StringIO(newline='')
         csv.writer(text).writerows([[self.escape(r.get(k, '')) for k in self.cols] for r in rows])
-        return text.getvalue().encode(**NAMES)
+        return text.getvalue().encode()
 
 # %% ../../nbs/85_cli.predict.ipynb #5f8b0ba2
 def _progress(items, n, what):
@@ -264,14 +297,16 @@ def _answers_of_files(predictor, names, args, drawn, bad):
     from maca_net.data.images import open_image
     from maca_net.deploy.predict import draw_faces
     for f in names:
-        try:
-            pred = predictor.predict(f, args.detect)
-            if drawn: _save_overlay(draw_faces(open_image(f), pred, args.landmarks), drawn[f])
-            yield _Answer(f, pred)
-        except (ValueError, OSError) as e:
+        try: answer = _Answer(f, predictor.predict(f, args.detect))
+        except (ValueError, OSError) as e: answer = _Answer(f, error=one_line(e))
+        problem = answer.error
+        if drawn and not problem:
+            try: _save_overlay(draw_faces(open_image(f), answer.pred, args.landmarks), drawn[f])
+            except OSError as e: problem = f'{drawn[f]} cannot be written ({e.strerror or first_line(e)})'
+        if problem:
             bad.append(f)
-            print('\n'*sys.stderr.isatty() + one_line(e), file=sys.stderr)
-            yield _Answer(f, error=one_line(e))
+            print('\n'*sys.stderr.isatty() + one_line(problem), file=sys.stderr)
+        yield answer                                                       # also where it could not be drawn
 
 # %% ../../nbs/85_cli.predict.ipynb #8fddd3a0
 def _answers_of_video(predictor, args, drawn, bad):
@@ -327,7 +362,7 @@ def _answered_by(predictor, args):
 # %% ../../nbs/85_cli.predict.ipynb #1b98019f
 def _left_to_do(names, table, drawn, file):
     "Pictures that the table does not hold, or that are not drawn yet"
-    done = {f for f in table.done & set(names) if not drawn or drawn[f].is_file()}
+    done = {f for f in names if _readable(f) in table.done and (not drawn or drawn[f].is_file())}
     if done: print(f'{file}: {len(done)} of {len(names)} pictures are done already', file=sys.stderr)
     return {k: v for k,v in names.items() if k not in done}
 
@@ -379,4 +414,5 @@ def maca_predict(argv=None):
     _check_options(p, args)
     bad = []
     _guard(p, lambda: _predict(args, bad), again=lambda: _AGAIN if args.csv and args.video is None else '', bars=False)
-    if bad: p.exit(1, '' if args.video is not None else f'{p.prog}: {len(bad)} of the pictures could not be read\n')
+    what = 'read or drawn' if args.overlay else 'read'
+    if bad: p.exit(1, '' if args.video is not None else f'{p.prog}: {len(bad)} of the pictures could not be {what}\n')

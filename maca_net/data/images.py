@@ -85,7 +85,8 @@ def picture_file(
             'pixels '
             f'that are opened ({e}). Make it smaller first') from None
     except Image.UnidentifiedImageError:
-        raise OSError('it is no JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF, or its head is damaged') from None
+        raise OSError('it is no JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF of a kind that can be read here, or its '
+            'head is damaged') from None
     check_pixels(im.size, name)
     return im
 
@@ -113,8 +114,10 @@ def open_image(
 )->Image.Image:
     "Open an image file, `upright`. Raises `OSError` naming the file"
     try:
-        with open(path, 'rb') as f, picture_file(f, path) as im: return upright(im, mode)
+        with open(path, 'rb') as f, picture_file(f if f.seekable() else io.BytesIO(f.read()), path) as im:
+            return upright(im, mode)
     except RefusedImage: raise
+    except MemoryError: raise RefusedImage(f'{path}: there is too little memory for this picture') from None
     except FileNotFoundError: raise FileNotFoundError(f'{path}: no such file') from None
     except Exception as e:
         raise OSError(f'{path} cannot be read as an image ({first_line(e)}): replace or remove it') from e
@@ -128,7 +131,9 @@ def _from_array(a, what):
             'w (a tensor)')
     check_pixels(a.shape[1::-1], what)
     if a.dtype==bool: a = a*np.uint8(255)
-    elif a.dtype==np.uint16: a = (a/257).round().astype(np.uint8)
+    elif a.dtype==np.uint16:
+        if 0<a.max()<=255: raise ValueError(f'{what} of uint16 with values up to {a.max()}: for 0..255 pass uint8')
+        a = (a/257).round().astype(np.uint8)
     elif np.issubdtype(a.dtype, np.floating):
         if not (np.isfinite(a).all() and a.min()>=0 and a.max()<=1):
             raise ValueError(f'{what} of floats {a.min():.3g}..{a.max():.3g}: floats must be in 0..1; for 0..255 pass '
@@ -165,7 +170,9 @@ def open_picture(
         raise TypeError(f'an image is a path, bytes, PIL image, array or tensor, not {type(o).__name__}')
     check_pixels(o.size)
     try: return upright(o, mode)
-    except (OSError, SyntaxError) as e: raise OSError(f'the image cannot be decoded ({e}): it may be truncated') from e
+    except MemoryError: raise
+    # a decoder of Pillow may raise anything where the content is damaged
+    except Exception as e: raise OSError(f'the image cannot be decoded ({first_line(e)}): it may be damaged') from e
 
 # %% ../../nbs/04_data.images.ipynb #92473f7a
 _SYSTEM = {'__macosx', '@eadir', '#recycle', '@recycle', '$recycle.bin', 'system volume information', 'lost+found',
@@ -184,7 +191,9 @@ def walk_files(
     "The files in a folder and below it; those that systems leave behind, and those that lie in such a folder, apart"
     files,skipped = [],[]
     for f in sorted(Path(folder).rglob('*')):
-        if f.is_file(): (skipped if any(map(is_system, f.relative_to(folder).parts)) else files).append(f)
+        # a link that leads nowhere is not left out in silence: whoever reads it gets an error
+        if f.is_file() or f.is_symlink() and not f.exists():
+            (skipped if any(map(is_system, f.relative_to(folder).parts)) else files).append(f)
     return files,skipped
 
 # %% ../../nbs/04_data.images.ipynb #a8eabee5

@@ -26,6 +26,9 @@ from .runtime import *
 # %% ../../nbs/76_deploy.predict.ipynb #95b10618
 def _many(o):
     "(list of images, whether a single image was given)"
+    if isinstance(o, (bytearray, memoryview)): o = bytes(o)
+    elif callable(getattr(o, 'read', None)): o = o.read()              # an open file
+    elif isinstance(o, dict): return [o], True                         # no picture: `open_picture` says so
     torch = sys.modules.get('torch')                                   # without torch there is no tensor
     arrays = (np.ndarray, torch.Tensor) if torch else (np.ndarray,)
     if isinstance(o, arrays) and o.ndim==4: return list(o), False

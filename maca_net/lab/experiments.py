@@ -128,7 +128,8 @@ def _cheaper():
     return {f'{m}{end}': dict(method=m, **o) for m,lr in (('baseline', .02), ('recommended', .05))
         for end,o in less(lr).items()}
 
-def _of(method, readings=None): return dict(method=method) if readings is None else dict(method=method, readings=readings)
+# %% ../../nbs/60_lab.experiments.ipynb #expmeth1
+def _of(method, *readings): return dict(method=method, **({'readings': ','.join(readings)} if readings else {}))
 # RAN: the authors' form for FERPlus. DMUE draws each class equally often, so a baseline does too
 _TABLE2 = {'RAN': _of('ran', 'gate=softmax,margin=.1'), 'IPA2LT': _of('ipa2lt'), 'SCN': _of('scn'), 'DMUE': _of('dmue'),
     'baseline, classes equally often': dict(_BASELINE, balance='sampling'), 'PACVT-like': _of('pacvt'),

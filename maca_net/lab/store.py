@@ -132,6 +132,7 @@ def compact_logs(
     one changes by less than 1/400 of itself, and is at least that of 1e-12. The predicted class stays: among numbers
     that became equal it gets the next larger one"""
     p = np.asarray(p)
+    if p.dtype==np.float16: p = p.astype(np.float32)                                   # 1e-12 would be 0
     few,logs = p.astype(np.float16).astype(np.float32),np.log(np.clip(p, 1e-12, None)).astype(np.float16)
     rough = ((logs.view(np.uint16)+2) & 0xfffc).view(np.float16)                       # two bits less
     out,best = np.where(few<1/64, rough, np.log(np.maximum(few, 1/64)).astype(np.float16)),p.argmax(1)

@@ -467,7 +467,7 @@ def _spread_note(t):
         f'{sd} ({df})' for i,(sd,df) in enumerate(spread)) + '.']*bool(spread)
     bare,shown = t.lo.isna() & t.difference.notna(),t.difference.notna()
     if bare.any(): parts.append(('There is no interval' if bare.sum()==shown.sum() else 'Some have no interval') +
-        ', because no recipe of the scale of a side has been run twice.')
+        ', because no recipe was run twice at the scale of one of the sides.')
     if none: parts.append(f'{none} of {len(t)} comparisons have no runs yet.')
     return ' '.join(parts)
 

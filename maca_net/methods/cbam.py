@@ -16,7 +16,7 @@ from .baseline import *
 class CBAMReadings:
     "The choices of CBAM. A wrong value raises a `ValueError`"
     reduction:int=16          # The hidden layer has D/`reduction` units, D: channels of the map
-    start:str='kept'          # 'kept': each block computes what it did without the module; 'authors', 'torch': see `CBAM`
+    start:str='kept'          # 'kept': a block computes what it did without the module; 'authors', 'torch': see `CBAM`
     def __post_init__(self):
         check_choice('start', self.start, ('kept', 'authors', 'torch'))
         if self.reduction!=int(self.reduction) or self.reduction<1:

@@ -112,6 +112,9 @@ def load_run(
     if run.suffix=='.safetensors' and epoch!='best':
         raise ValueError(f'{run} holds one model: epoch={epoch} is for the folder of a run')
     config,weights = (run, run) if run.suffix=='.safetensors' else (run/'config.json', run/WEIGHTS[epoch])
+    if run.suffix in ('.onnx', '.xml') and run.is_file():
+        raise ValueError(f'{run} is an exported file: maca_predict, maca_app and maca_serve take it with --model; here '
+            'the run is needed, or its .safetensors file')
     if config!=run and not config.is_file():
         raise FileNotFoundError(f'{run} is no finished run (no config.json): pass a folder that maca_train wrote, or '
             'a .safetensors file exported from one')
