@@ -9,7 +9,7 @@ __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'TUN
            'pick_cells', 'rate_cells', 'larger_rates', 'best_rates', 'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
-import hashlib, json
+import hashlib, json, math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from ..core import *
@@ -342,8 +342,10 @@ def schedule_in_proportion(
     m = METHODS[method]
     r = m.full_recipe()
     if r['schedule']!='step': return {}
-    step = r['step']*epochs/m.epochs
-    return dict(step=round(step)) if step>=1 else dict(step=1, gamma=round(r['gamma']**(1/step), 6))
+    drops = (m.epochs-1)//r['step']
+    step = math.ceil(epochs/(drops+1))
+    here = (epochs-1)//step                                 # drops of this training
+    return dict(step=step) if here in (0, drops) else dict(step=step, gamma=round(r['gamma']**(drops/here), 6))
 
 def cell_config(
     base:RunConfig, # The scale

@@ -212,12 +212,14 @@ def _loss_func(dls, given, label_smoothing, cbs):
 # %% ../../nbs/30_training.learner.ipynb #e7f83b5c
 def _warn_of_small_map(net, size):
     "Warn where the heads, which choose between the positions of the last map, have few to choose from"
-    body = net.backbone
-    if net.heads is None or size is None or not isinstance(body, ResNetBackbone): return
-    side = -(-size//({'imagenet': 4, 'no_pool': 2, 'stride1': 1}[body.stem]*(8 if body.last_stride==2 else 4)))
-    if side>=4: return
-    warnings.warn(f'the last map is {side}x{side} at {size} px: attention over so few places can do little; '
-                  'consider last_stride=1 or stem="no_pool"')
+    if net.heads is None or size is None: return
+    was = net.training
+    face = next(net.parameters()).new_zeros(1, 3, size, size)
+    with torch.no_grad(): h,w = net.eval().backbone(face).shape[2:]
+    net.train(was)
+    if min(h, w)>=4: return
+    warnings.warn(f'the last map is {h}x{w} at {size} px: attention over so few places can do little; consider a '
+        'larger size, last_stride=1 or, for a ResNet, stem="no_pool"')
 
 # %% ../../nbs/30_training.learner.ipynb #979dc4c0
 def _answers(interp):
