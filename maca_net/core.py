@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXPRESSIONS', 'COLORS', 'PACKAGE', 'NAMES', 'ZIP_ERRORS', 'canonical_name', 'sort_vocab', 'class_color', 'is_special',
-           'atomic_path', 'write_json', 'read_json', 'parse_json', 'sha256', 'first_line', 'why_unread', 'needs',
-           'is_watched', 'duration', 'with_bar', 'did_you_mean', 'code_version']
+           'atomic_path', 'one_line', 'write_json', 'read_json', 'parse_json', 'sha256', 'first_line', 'why_unread',
+           'needs', 'is_watched', 'duration', 'with_bar', 'did_you_mean', 'code_version']
 
 # %% ../nbs/00_core.ipynb #cbbb8cba
 import difflib, hashlib, json, lzma, os, re, subprocess, sys, tempfile, time, zipfile, zlib
@@ -80,12 +80,16 @@ def atomic_path(
     os.close(fd)
     try:
         yield Path(tmp)
-        os.chmod(tmp, mode)              # mkstemp's 0600 would hide a shared result
         with open(tmp, 'r+b') as f: os.fsync(f.fileno())    # a power cut leaves the old file or the new one
+        os.chmod(tmp, mode)              # mkstemp's 0600 would hide a shared result
         os.replace(tmp, path)
     finally: Path(tmp).unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #03f8b259
+def one_line(text)->str:
+    "Text for a terminal: names of files may hold newlines and terminal codes"
+    return re.sub(r'[\x00-\x1f\x7f]', lambda m: repr(m[0])[1:-1], str(text))
+
 NAMES = dict(encoding='utf-8', errors='surrogateescape')      # to write and read names of files, which may be any bytes
 
 def _plain(o):

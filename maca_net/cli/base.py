@@ -125,8 +125,7 @@ def _is_out_of_memory(e):
     return bool(names & {'MemoryError', 'OutOfMemoryError'}) or bool(re.search('allocate memory|out of memory', str(e)))
 
 # requirements of the package that answers without torch do not need (requirements-predict.txt)
-_HEAVY = ('torch', 'torchvision', 'fastai', 'fastprogress', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'safetensors',
-    'filelock')
+_HEAVY = ('torch', 'torchvision', 'fastai', 'fastprogress', 'pandas', 'sklearn', 'scipy', 'matplotlib', 'safetensors')
 
 def _requirement_error(e):
     "An error; where one of the package's requirements is missing, as `needs` says so"

@@ -159,7 +159,9 @@ def open_picture(
     if isinstance(o, (str, Path)):
         if Path(o).is_dir(): raise IsADirectoryError(f'{o} is a folder: pass the images in it')
         return open_image(o, mode)
-    if isinstance(o, bytes):
+    if hasattr(o, 'read'): o = o.read()                                # an open file
+    if isinstance(o, (bytes, bytearray, memoryview)):
+        o = bytes(o)
         name = f'these {len(o)} bytes'
         try: o = picture_file(io.BytesIO(o), name)
         except RefusedImage: raise
@@ -167,7 +169,8 @@ def open_picture(
     if (a := _tensor_array(o)) is not None: o = _from_array(a, 'a tensor')
     elif isinstance(o, np.ndarray): o = _from_array(o, 'an array')
     if not isinstance(o, Image.Image):
-        raise TypeError(f'an image is a path, bytes, PIL image, array or tensor, not {type(o).__name__}')
+        what = 'a file that is opened as text: open it with "rb"' if isinstance(o, str) else type(o).__name__
+        raise TypeError(f'an image is a path, an open file, bytes, PIL image, array or tensor, not {what}')
     check_pixels(o.size)
     try: return upright(o, mode)
     except MemoryError: raise

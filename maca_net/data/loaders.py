@@ -198,9 +198,14 @@ class FaceDL(TfmdDL):
             res.memory,res.weights,res.rows,res.uploaded = self.memory,self.weights,self.rows,self.uploaded
         return res
 
+    @property
+    def n_drawn(self):
+        "Items of an epoch"
+        return self.n if self.only is None else len(self.only)
+
     def __len__(self):
         if self.only is None: return super().__len__()
-        return len(self.only)//self.bs + (not self.drop_last and len(self.only)%self.bs>0)
+        return self.n_drawn//self.bs + (not self.drop_last and self.n_drawn%self.bs>0)
 
     def get_idxs(self):
         if self.only is None and (self.weights is None or not self.shuffle): return super().get_idxs()

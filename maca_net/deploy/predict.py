@@ -26,13 +26,11 @@ from .runtime import *
 # %% ../../nbs/76_deploy.predict.ipynb #95b10618
 def _many(o):
     "(list of images, whether a single image was given)"
-    if isinstance(o, (bytearray, memoryview)): o = bytes(o)
-    elif callable(getattr(o, 'read', None)): o = o.read()              # an open file
-    elif isinstance(o, dict): return [o], True                         # no picture: `open_picture` says so
     torch = sys.modules.get('torch')                                   # without torch there is no tensor
     arrays = (np.ndarray, torch.Tensor) if torch else (np.ndarray,)
     if isinstance(o, arrays) and o.ndim==4: return list(o), False
-    if isinstance(o, (str, Path, bytes, Image.Image, *arrays)): return [o], True
+    if isinstance(o, (str, Path, bytes, bytearray, memoryview, dict, Image.Image, *arrays)) or hasattr(o, 'read'):
+        return [o], True                                               # a dict is no picture, and `open_picture` says so
     try: return list(o), False
     except TypeError: return [o], True
 

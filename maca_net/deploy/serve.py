@@ -102,13 +102,17 @@ def picture_answer(
 # %% ../../nbs/80_deploy.serve.ipynb #2a7a0a17
 class Line:
     "A queue: work is done one piece after the other in a thread. Its length and the time of an answer are limited"
-    def __init__(self, most=MAX_WAITING, seconds=MAX_SECONDS):
-        self.most,self.seconds,self.inside,self.pool = most,seconds,0,ThreadPoolExecutor(1)
+    def __init__(self, most=MAX_WAITING, seconds=MAX_SECONDS, what='wait already'):
+        self.most,self.seconds,self.what,self.inside,self.pool = most,seconds,what,0,ThreadPoolExecutor(1)
+
+    def check(self):
+        "Raises `Refused` where too many are in the line"
+        if self.inside>=self.most: raise Refused(503, f'{self.most} pictures {self.what}: try again in a second')
 
     @contextmanager
     def place(self):
         "A place in the line. Raises `Refused` where too many are in it"
-        if self.inside>=self.most: raise Refused(503, f'{self.most} pictures wait already: try again in a second')
+        self.check()
         self.inside += 1
         try: yield
         finally: self.inside -= 1
@@ -140,12 +144,13 @@ def build_service(
         from starlette.requests import ClientDisconnect
         from starlette.responses import JSONResponse
         from starlette.routing import Route
-    line,uploads = line or Line(),Line(MAX_UPLOADS)
+    line,uploads = line or Line(),Line(MAX_UPLOADS, what='are on their way already')
     def error(status, says, **headers): return JSONResponse(dict(error=says), status, headers)
 
     async def predict(request):
         detect = wants_detection(request.query_params.multi_items())
         # whoever sends slowly stands in a line of its own, and keeps nobody from the model
+        line.check()                                               # better before than after the upload
         with uploads.place(): name,body = await sent_picture(request)
         with line.place(): return JSONResponse(dict(await line.do(picture_answer, predictor, body, detect), image=name))
 

@@ -76,9 +76,9 @@ def _few_faces(n, size):
     df = faces.df.assign(label=[faces.vocab[i] for i in number], split=['train']*n + ['valid']*8)
     return replace(faces, df=df, votes=np.eye(len(faces.vocab), dtype=np.float32)[number])
 
-def _metered(method, opts, faces, size, arch, last_stride, steps, labels=None):
-    "A learner that has been trained for 1+steps steps, and their `StepMeter`"
-    bs = (faces.df.split=='train').sum()
+def _metered(method, opts, faces, size, arch, last_stride, steps, labels=None, parts=1):
+    "A learner that has been trained for 1+steps steps, and their `StepMeter`. A stage trains on one of `parts`"
+    bs = (faces.df.split=='train').sum()//parts
     target = opts.get('target') or method.recipe.get('target') or 'label'
     dls = face_dls(faces, size, bs, device='cpu', augment='none', rows=method.rows, target=target)
     learn,meter = maca_learner(dls, arch, method, labels=labels, last_stride=last_stride),StepMeter()
@@ -90,7 +90,7 @@ def _stage_costs(method, *args):
     labels,epoch,answers = None,0,0
     for stage in method.stages:
         own = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
-        learn,meter = _metered(own, *args, 0, labels)
+        learn,meter = _metered(own, *args, 0, labels, parts=2)
         labels = as_plain(learn.dls.train.targets()) if labels is None else labels
         with FlopCounterMode(display=False) as c: labels = stage.write_labels(learn, labels)
         epoch,answers = epoch+meter.flops,answers+c.get_total_flops()

@@ -238,9 +238,9 @@ def kept_recipe(
 
 def _keeps_all(opts):
     "Whether a cell is trained by its method's recipe alone"
-    return _own_recipe(opts) or 'method' in opts and bool(METHODS[opts['method']].variant_of)
+    return _is_own_recipe(opts) or 'method' in opts and bool(METHODS[opts['method']].variant_of)
 
-def _own_recipe(opts): return OWN_RECIPE.items()<=opts.items()
+def _is_own_recipe(opts): return OWN_RECIPE.items()<=opts.items()
 
 # %% ../../nbs/60_lab.experiments.ipynb #e0000010
 def scale_text(
@@ -259,7 +259,7 @@ def scale_text(
     if len(starts)>1: name = name.replace(start({}), f'several tracks ({", ".join(starts)})')
     # every cell has its own size
     if len({c.get('size') for c in cells})>1: name = name.replace(f', {base.size} px', '')
-    parts = [f'{base.data}{rule}: {name}', _changed_options(base, set_by_all), *_recipes_in_words(cells)]
+    parts = [f'{base.data}{rule}: {name}', _changed_options(base, set_by_all), *_recipes_in_words(cells, base.epochs)]
     return '; '.join(p for p in parts if p)
 
 # %% ../../nbs/60_lab.experiments.ipynb #b234600c
@@ -269,10 +269,13 @@ def _changed_options(base, leave_out):
     return ', '.join(f'{k} {getattr(base, k)}' for k in names if getattr(base, k)!=_DEFAULTS[k])
 
 # %% ../../nbs/60_lab.experiments.ipynb #be158c74
-def _recipes_in_words(cells):
+def _recipes_in_words(cells, epochs):
     """A line for each method of the cells that is trained by a recipe or an augmentation of its own, without what the
     cell sets itself"""
-    own = [(c['method'], {k: v for k,v in kept_recipe(c).items() if c.get(k) is None}) for c in cells if kept_recipe(c)]
+    def recipe(c):
+        steps = schedule_in_proportion(c['method'], c.get('epochs', epochs)) if _is_own_recipe(c) else {}
+        return {**kept_recipe(c), **steps}
+    own = [(c['method'], {k: v for k,v in recipe(c).items() if c.get(k) is None}) for c in cells if kept_recipe(c)]
     def how(r): return 'with' if [*r]==['augment'] else 'by its own recipe:'
     texts = [f'{m} {how(r)} ' + ', '.join(f'{k} {v}' for k,v in r.items()) for m,r in own if r]
     return list(dict.fromkeys(texts))
@@ -356,7 +359,7 @@ def cell_config(
     own,steps = dict.fromkeys(kept_recipe(opts)),{}
     # options of a schedule; the recipe has its own schedule
     if _keeps_all(opts): own.update(dict.fromkeys(STEP_OPTIONS), warmup=_DEFAULTS['warmup'])
-    if _own_recipe(opts): steps = schedule_in_proportion(opts['method'], opts.get('epochs', base.epochs))
+    if _is_own_recipe(opts): steps = schedule_in_proportion(opts['method'], opts.get('epochs', base.epochs))
     return canonical(RunConfig(**{**asdict(base), **own, **opts, **steps, 'seed': seed}))
 
 def seed_list(

@@ -187,9 +187,10 @@ def method_factor(
 )->float:
     "Arithmetic of a training, stages included, for that of an answer; the baseline's is 1, as is one without costs"
     costs = kept_costs()
-    label = {o['method']: l for e in ('table2', 'controls') for l,o in EXPERIMENTS[e].cells.items()}.get(method)
     ratio = costs.training/costs.flops
-    return float(ratio[label]/ratio['baseline']) if label in ratio else 1.
+    cells = {l: o for e in ('table2', 'controls') for l,o in EXPERIMENTS[e].cells.items()}
+    label = next((l for l,o in cells.items() if o['method']==method and l in ratio), 'baseline')
+    return float(ratio[label]/ratio['baseline'])
 
 @lru_cache
 def _flops(own, size, backbone):

@@ -28,7 +28,6 @@ def put_cbam(
     readings=CBAMReadings(), # Of the modules
 ):
     "Put a CBAM behind the last batch norm of every residual block. Raises `ValueError` where there is no such block"
-    import torch
     from torch import nn
     from torchvision.models.resnet import BasicBlock, Bottleneck
     from maca_net.models.dlib29 import Dlib29Block
@@ -37,14 +36,10 @@ def put_cbam(
     if not blocks:
         raise ValueError(f'cbam needs residual blocks, and {type(backbone).__name__} has none that are known here: '
             'choose resnet18, resnet34, resnet50 or dlib29')
-    kept = readings.start=='kept'
     for m in blocks:
         last = 'bn3' if isinstance(m, Bottleneck) else 'bn2'
         bn = getattr(m, last)
-        if kept:
-            with torch.no_grad(): bn.weight.mul_(4); bn.bias.mul_(4)      # both gates are 1/2 at the start
-        gates = CBAM(bn.num_features, readings.reduction, 'half' if kept else readings.start)
-        setattr(m, last, nn.Sequential(bn, gates))
+        setattr(m, last, nn.Sequential(bn, CBAM(bn.num_features, readings.reduction, readings.start)))
 
 def cbam_network(n_out, backbone, readings):
     "A backbone with CBAM in its blocks, and a linear layer"

@@ -167,14 +167,15 @@ class CBAM(nn.Module):
     def __init__(self,
         dim:int, # Channels, D
         reduction:int=16, # The hidden layer has D/`reduction` units
-        start:str='authors', # 'authors': biases 0, the gate of places at 1/2; 'half': that of channels too; 'torch'
+        start:str='authors', # 'authors': biases 0, the gate of places at 1/2; 'kept': the map as it is; 'torch'
     ):
         super().__init__()
-        check_choice('start', start, ('authors', 'half', 'torch'))
+        check_choice('start', start, ('authors', 'kept', 'torch'))
+        self.scale = 4. if start=='kept' else 1.             # 'kept': both gates start at 1/2
         self.channel,self.spatial = ChannelGate(dim, reduction),SpatialGate()
         if start=='torch': return
         conv,bn = self.spatial.conv
         nn.init.kaiming_normal_(conv.weight, mode='fan_out')
         for p in (bn.weight, *(m.bias for m in self.channel.mlp if isinstance(m, nn.Linear))): nn.init.zeros_(p)
-        if start=='half': nn.init.zeros_(self.channel.mlp[-1].weight)
-    def forward(self, x): return self.spatial(self.channel(x))
+        if start=='kept': nn.init.zeros_(self.channel.mlp[-1].weight)
+    def forward(self, x): return self.scale*self.spatial(self.channel(x))

@@ -31,7 +31,7 @@ class FaceDistributedDL(DistributedDL):
     "Each process's part of every batch of a training loader; its batch size is the part's"
     @property
     def rng(self): return self.dl.rng                               # what a checkpoint keeps
-    def __len__(self): return self.dl.n//(self.bs*self.world_size)
+    def __len__(self): return self.dl.n_drawn//(self.bs*self.world_size)
     def _broadcast(self, t, rank):
         t = torch.tensor(t, device=self.device)
         torch.distributed.broadcast(t, rank)

@@ -95,16 +95,17 @@ class TrainOnPart(FitCallback):
     order = -7                                               # after `LabelTable`
     def __init__(self,
         part, # Labels of the training images, n, on the CPU -> n booleans: which images are trained on
-    ): self.part = part
+    ): self.part,self.cut = part,None
 
     def start_fit(self):
         t,dl = self.label_table.table.cpu(),self.dls.train
         some = self.part(t if t.ndim==1 else t[:,0]).nonzero()[:,0].tolist()
         if len(some)<dl.bs: raise ValueError(f'{len(some)} images of the part that is trained on are less than a batch '
             f'of {dl.bs}: choose a smaller bs')
-        dl.only = some
+        dl.only,self.cut = some,dl
 
-    def end_fit(self): self.dls.train.only = None
+    def end_fit(self):
+        if self.cut is not None: self.cut.only,self.cut = None,None
     def before_batch(self):
         if self.training and self.y.ndim==2: self.learn.yb = (self.y[:,0],)
 

@@ -181,6 +181,7 @@ def maca_learner(
         metrics=L(FaceAccuracy(), FaceAccuracy(macro=True), FaceAccuracy(deduplicated=True), ValidCE())+L(metrics),
         cbs=L(ModelOutputs(), TrimMemory(), *added)+L(cbs)+scaling, **kwargs)
     learn.method,learn.readings = method,readings
+    if isinstance(dls.train, FaceDL): dls.train.only = None                  # of a fit that broke off
     _warn_of_stages(method, labels)
     _warn_of_small_map(net, getattr(dls, 'size', None))
     return learn
