@@ -41,8 +41,8 @@ What comes out is the expression that annotators would probably have chosen, not
 def predict_parser():
     "Options of `maca_predict`"
     p = _parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
-        'The exit code is 1 if a picture could not be read or drawn, or a video ends early; all other pictures are still '
-        'done.', _PREDICT)
+        'The exit code is 1 if a picture could not be read or drawn, or a video ends early; all other pictures are '
+        'still done.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures, or folders: all pictures in them '
         'and in their subfolders')
     p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a file of '
@@ -158,7 +158,8 @@ def overlay_files(
     for f,to in out.items():
         if to.resolve() in given or not _is_replaceable(to):
             raise ValueError(f'--overlay {folder} would write over the picture {to}: choose another folder')
-        if is_special(f): raise ValueError(f'--overlay reads a picture twice, and {f} is a pipe: save it to a file first')
+        if is_special(f):
+            raise ValueError(f'--overlay reads a picture twice, and {f} is a pipe: save it to a file first')
         if to in taken:
             raise ValueError(f'--overlay {folder} would draw {taken[to]} and {f} into the same file: rename one')
         taken[to] = f

@@ -199,13 +199,10 @@ class FaceDL(TfmdDL):
         return res
 
     @property
-    def n_drawn(self):
-        "Items of an epoch"
-        return self.n if self.only is None else len(self.only)
-
+    def n_drawn(self): return self.n if self.only is None else len(self.only)
     def __len__(self):
-        if self.only is None: return super().__len__()
-        return self.n_drawn//self.bs + (not self.drop_last and self.n_drawn%self.bs>0)
+        whole,rest = divmod(self.n_drawn, self.bs) if self.only is not None else (super().__len__(), 0)
+        return whole + (rest>0 and not self.drop_last)
 
     def get_idxs(self):
         if self.only is None and (self.weights is None or not self.shuffle): return super().get_idxs()

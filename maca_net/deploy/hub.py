@@ -265,7 +265,8 @@ def mark_text(
     if not (c := m.get('calibration')): return ''
     errors = {'one view of a face': c['best'], 'the mean with its mirror image': c.get('flip')}
     each = ' and '.join(f"{e['ece_calibrated']:.1%} for {k}" for k,e in errors.items() if e)
-    return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. It is {each}. These are means over {HALF_DRAWS} draws of the halves on which temperatures are fitted and scored.')
+    return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. It is {each}. '
+        f'These are means over {HALF_DRAWS} draws of the halves on which temperatures are fitted and scored.')
 
 def again_text(
     info, # Content of a run's config.json

@@ -30,7 +30,7 @@ def _many(o):
     arrays = (np.ndarray, torch.Tensor) if torch else (np.ndarray,)
     if isinstance(o, arrays) and o.ndim==4: return list(o), False
     if isinstance(o, (str, Path, bytes, bytearray, memoryview, dict, Image.Image, *arrays)) or hasattr(o, 'read'):
-        return [o], True                                               # a dict is no picture, and `open_picture` says so
+        return [o], True                               # a dict is no picture, and `open_picture` says so
     try: return list(o), False
     except TypeError: return [o], True
 
