@@ -21,7 +21,7 @@ def test_answers_are_the_calibrated_mean_of_both_views(teacher, faces):
     n = int((faces.df.split=='train').sum())
     assert p.shape==(n, 8) and np.allclose(p.sum(1), 1, atol=1e-4)
     mirrored = replace(faces, images=faces.images[:,:,::-1].copy())
-    assert np.allclose(p, teacher_answers([teacher], mirrored, 'cpu'), atol=1e-4)
+    assert np.allclose(p, teacher_answers([teacher], mirrored, 'cpu'), atol=1e-3)    # in half precision too
 
 def test_a_student_learns_the_answers(teacher, faces, tmp_path):
     "With all weight on the teacher, the targets of the fit are the teacher's answers, and validation has its labels"
