@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'TUNING_SEED', 'Experiment', 'get_experiment',
-           'scale_config', 'usual_settings', 'kept_recipe', 'scale_text', 'identity_options', 'canonical', 'stats_word',
-           'run_key', 'short_hash', 'schedule_in_proportion', 'cell_config', 'seed_list', 'plan', 'cell_name',
+           'scale_config', 'usual_settings', 'schedule_in_proportion', 'kept_recipe', 'scale_text', 'identity_options',
+           'canonical', 'stats_word', 'run_key', 'short_hash', 'cell_config', 'seed_list', 'plan', 'cell_name',
            'pick_cells', 'rate_cells', 'larger_rates', 'best_rates', 'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
@@ -221,6 +221,20 @@ def usual_settings(
     "How an experiment is run where nothing else is asked for, on any data"
     return _USUAL.get(name, dict(scale='cpu', seeds=3, tune=False))
 
+# %% ../../nbs/60_lab.experiments.ipynb #propfun1
+def schedule_in_proportion(
+    method:str, # Name of a method
+    epochs:int, # Of the training
+)->dict: # step and gamma; nothing for a schedule without steps
+    "The steps of a method's recipe for a training of other length: the rate falls as far as in the authors' training"
+    m = METHODS[method]
+    r = m.full_recipe()
+    if r['schedule']!='step': return {}
+    drops = (m.epochs-1)//r['step']
+    step = math.ceil(epochs/(drops+1))
+    here = (epochs-1)//step                                 # drops of this training
+    return dict(step=step) if here in (0, drops) else dict(step=step, gamma=round(r['gamma']**(drops/here), 6))
+
 # %% ../../nbs/60_lab.experiments.ipynb #2c5e27ac
 _DEFAULTS = {**{f.name: f.default for f in fields(RunConfig)}, **PAPER_RECIPE}
 # Options that `scale_text` names in words of their own, or that are no part of a scale
@@ -337,19 +351,6 @@ def short_hash(o)->str:
     return hashlib.sha256(json.dumps(o, sort_keys=True).encode()).hexdigest()[:8]
 
 # %% ../../nbs/60_lab.experiments.ipynb #3a2f582c
-def schedule_in_proportion(
-    method:str, # Name of a method
-    epochs:int, # Of the training
-)->dict: # step and gamma; nothing for a schedule without steps
-    "The steps of a method's recipe for a training of other length: the rate falls as far as in the authors' training"
-    m = METHODS[method]
-    r = m.full_recipe()
-    if r['schedule']!='step': return {}
-    drops = (m.epochs-1)//r['step']
-    step = math.ceil(epochs/(drops+1))
-    here = (epochs-1)//step                                 # drops of this training
-    return dict(step=step) if here in (0, drops) else dict(step=step, gamma=round(r['gamma']**(drops/here), 6))
-
 def cell_config(
     base:RunConfig, # The scale
     opts:dict, # Options of the cell
