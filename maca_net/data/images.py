@@ -152,7 +152,7 @@ def _tensor_array(o):
 
 # %% ../../nbs/04_data.images.ipynb #834feceb
 def open_picture(
-    o, # Path, content of a file (bytes), PIL image, array (h x w, h x w x 3 or 4) or tensor (h x w, 1, 3 or 4 x h x w)
+    o, # Path, open file, bytes, PIL image, array (h x w, h x w x 3 or 4) or tensor (h x w, 1, 3 or 4 x h x w)
     mode:str='RGB', # 'RGB' or 'L'
 )->Image.Image:
     "One picture of any kind, `upright`. Raises `OSError` naming the file, `ValueError` or `TypeError` for no picture"

@@ -94,7 +94,9 @@ def half_of(n, which):
     return half
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #1c0480fc
-def half_of_labels(y, which): return half_of(len(y), which)
+def half_of_labels(y, which):
+    "`half_of` the faces that have these labels"
+    return half_of(len(y), which)
 
 def train_on_half(readings, which):
     "The callback that leaves the other half out of training"
