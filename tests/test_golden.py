@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize('name', RUNS)
 def test_history(name, trained):
     """Equal to the last digit with the torch and the processor that the history was made with. Ten steps of training
-    enlarge the rounding of another processor: by up to .06 in a loss with AVX-512, and two faces of 32 in an accuracy"""
+    enlarge the rounding of another processor: by .06 in a loss with AVX-512, and two faces of 32 in an accuracy"""
     import pandas as pd
     golden,(d,here) = RUNS[name],trained
     same = all(here[k]==golden['made_with'][k] for k in here)
