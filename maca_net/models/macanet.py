@@ -66,7 +66,7 @@ class MACANet(FaceNetwork):
 
     def outputs(self, x):
         with self.autocast(x): fmap = self.forward_features(x)
-        # a sum over all channels needs more digits than half precision has: DAN's logits were off by 4 %
+        # a sum over all channels needs more digits than half precision has
         exact = self.readings.spatial=='sum_map'
         with torch.autocast(x.device.type, enabled=False) if exact else self.autocast(x):
             heads = self.forward_heads(keep_double(fmap) if exact else fmap)
