@@ -202,6 +202,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'maca_net.data.draw._draw_opening': ('data.draw.html#_draw_opening', 'maca_net/data/draw.py'),
                                     'maca_net.data.draw._draw_shading': ('data.draw.html#_draw_shading', 'maca_net/data/draw.py'),
                                     'maca_net.data.draw._hairline': ('data.draw.html#_hairline', 'maca_net/data/draw.py'),
+                                    'maca_net.data.draw._labelled_face': ('data.draw.html#_labelled_face', 'maca_net/data/draw.py'),
                                     'maca_net.data.draw._lids': ('data.draw.html#_lids', 'maca_net/data/draw.py'),
                                     'maca_net.data.draw._lit': ('data.draw.html#_lit', 'maca_net/data/draw.py'),
                                     'maca_net.data.draw._mix': ('data.draw.html#_mix', 'maca_net/data/draw.py'),

@@ -11,6 +11,7 @@ import math
 import numpy as np, pandas as pd
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from dataclasses import dataclass
+from functools import lru_cache
 from ..core import *
 
 # %% ../../nbs/03_data.draw.ipynb #faef72ab
@@ -567,6 +568,21 @@ def _random_aus(rng, true, intensity):
     return aus
 
 # %% ../../nbs/03_data.draw.ipynb #e773977c
+def _labelled_face(i, size, seed, classes, label_noise, occlusion, max_yaw, min_intensity):
+    "Face `i` of a set and its row, see `synth_faces`"
+    rng = np.random.default_rng([seed, i])
+    block = np.random.default_rng([seed, 2**31, i//len(classes)]).permutation(len(classes))  # each class once
+    true = classes[block[i%len(classes)]]
+    f = sample_factors(rng, occlusion, max_yaw, min_intensity)
+    aus = _random_aus(rng, true, f.intensity)
+    image = draw_face(aus, f, size, rng)
+    label = str(rng.choice([c for c in classes if c!=true])) if rng.uniform()<label_noise else true
+    return image, dict(name=f'synth_{i:06}.png', label=label, true_label=true, identity=i, intensity=f.intensity,
+        yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age, skin=sum(f.skin_color)/3, light=f.light)
+
+# The runs of a study draw the same faces, and drawing takes longer than an epoch. At most 50 MB.
+_kept_face = lru_cache(maxsize=4096)(_labelled_face)
+
 def synth_faces(
     n:int, # How many
     size:int=64, # Pixels a side, 32..256
@@ -579,20 +595,13 @@ def synth_faces(
     progress:bool=False, # Show a bar
 ): # images n x size x size x 3 uint8, DataFrame with name, label, true_label and factors
     "Draw `n` labelled faces. Raises `ValueError` naming the argument that is out of range"
-    classes = list(classes)
+    classes = tuple(classes)
     _check_synth(n, size, classes, label_noise, occlusion=occlusion, min_intensity=min_intensity)
+    draw = _kept_face if size<=64 and n<=4096 else _labelled_face
     images,rows = np.empty((n, size, size, 3), np.uint8),[]
     for i in with_bar(range(n)) if progress and n>500 else range(n):
-        rng = np.random.default_rng([seed, i])
-        block = np.random.default_rng([seed, 2**31, i//len(classes)]).permutation(len(classes))  # each class once
-        true = classes[block[i%len(classes)]]
-        f = sample_factors(rng, occlusion, max_yaw, min_intensity)
-        aus = _random_aus(rng, true, f.intensity)
-        images[i] = draw_face(aus, f, size, rng)
-        label = str(rng.choice([c for c in classes if c!=true])) if rng.uniform()<label_noise else true
-        rows.append(dict(name=f'synth_{i:06}.png', label=label, true_label=true, identity=i, intensity=f.intensity,
-            yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age,
-            skin=sum(f.skin_color)/3, light=f.light))
+        images[i],row = draw(i, size, seed, classes, label_noise, occlusion, max_yaw, min_intensity)
+        rows.append(row)
     return images,pd.DataFrame(rows)
 
 # %% ../../nbs/03_data.draw.ipynb #2afe2d4a
