@@ -53,3 +53,17 @@ def test_nothing_of_the_writer_is_in_the_files():
     for f in OLD.iterdir():
         content = f.read_bytes()
         for part in (b'site-packages', b'/home/', b'/root/', b'/tmp/'): assert part not in content, (f.name, part)
+
+def test_stored_runs_have_the_readings_of_their_keys():
+    "A changed default of a reading would pass earlier runs off as runs with the new one"
+    from maca_net.all import Store, plan, run_key
+    from maca_net.lab.runner import other_readings
+    seen = set()
+    for folder in (f for f in (OLD.parents[2]/'results').iterdir() if f.is_dir()):
+        store = Store(folder)
+        for study in store.studies():
+            for _,cfg in plan(study['experiment'], study['base'], study['seeds']):
+                if not store.has(key := run_key(cfg)): continue
+                seen.add(key)
+                assert not (other := other_readings(store.row(key), cfg)), (key, other)
+    assert len(seen)>100
