@@ -70,7 +70,7 @@ def report_notebooks(
 
 # %% ../../nbs/66_lab.report.ipynb #q2000002
 def _small_png(fig):
-    "A figure as a PNG of 256 colours, with its size on the page; see `open_report`"
+    "A figure as a PNG file of 256 colours"
     from IPython.core.pylabtools import print_figure
     b = io.BytesIO(print_figure(fig, 'png'))
     im = Image.open(b).convert('RGB')
@@ -82,6 +82,7 @@ def open_report(
     dpi:int=80, # Of the figures
 )->Store:
     "The store of a report notebook. Tables are shown whole, and figures are small files"
+    from IPython import get_ipython
     from matplotlib.figure import Figure
     pd.set_option('display.max_colwidth', None); pd.set_option('display.width', 250)
     plt.rcParams['figure.dpi'] = dpi
