@@ -86,7 +86,9 @@ def open_report(
     from matplotlib.figure import Figure
     pd.set_option('display.max_colwidth', None); pd.set_option('display.width', 250)
     plt.rcParams['figure.dpi'] = dpi
-    if shell := get_ipython(): shell.display_formatter.formatters['image/png'].for_type(Figure, _small_png)
+    if shell := get_ipython():
+        plt.switch_backend(plt.get_backend())                                   # sets a format of figures when it is loaded
+        shell.display_formatter.formatters['image/png'].for_type(Figure, _small_png)
     return Store(os.environ.get('MACA_STORE', store))
 
 # %% ../../nbs/66_lab.report.ipynb #q1000002
