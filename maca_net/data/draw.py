@@ -578,7 +578,8 @@ def _labelled_face(i, size, seed, classes, label_noise, occlusion, max_yaw, min_
     image = draw_face(aus, f, size, rng)
     label = str(rng.choice([c for c in classes if c!=true])) if rng.uniform()<label_noise else true
     return image, dict(name=f'synth_{i:06}.png', label=label, true_label=true, identity=i, intensity=f.intensity,
-        yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age, skin=sum(f.skin_color)/3, light=f.light)
+        yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age,
+        skin=sum(f.skin_color)/3, light=f.light)
 
 # The runs of a study draw the same faces, and drawing takes longer than an epoch. At most 50 MB.
 _kept_face = lru_cache(maxsize=4096)(_labelled_face)

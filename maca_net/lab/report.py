@@ -87,7 +87,7 @@ def open_report(
     pd.set_option('display.max_colwidth', None); pd.set_option('display.width', 250)
     plt.rcParams['figure.dpi'] = dpi
     if shell := get_ipython():
-        plt.switch_backend(plt.get_backend())                                   # sets a format of figures when it is loaded
+        plt.switch_backend(plt.get_backend())                                  # its loading sets the format of figures
         shell.display_formatter.formatters['image/png'].for_type(Figure, _small_png)
     return Store(os.environ.get('MACA_STORE', store))
 

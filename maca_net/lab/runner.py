@@ -205,7 +205,7 @@ def other_readings(
     row:dict, # Of a store
     cfg:RunConfig, # The run whose key the row has
 )->dict: # Reading -> (value of the row, value of the run)
-    "Where a row and its run differ. A key leaves defaults out, so it is kept when a default changes; a row tells them all"
+    "Where a row and its run differ. A key leaves defaults out, so it stays when a default changes; a row has them all"
     now = asdict(cfg.get_readings())
     return {k: (v, now[k]) for k,v in row.get('readings_all', {}).items() if k in now and now[k]!=v}
 
@@ -214,8 +214,8 @@ def _check_readings(store, cfgs):
     for cfg in cfgs:
         if not store.has(k := run_key(cfg)): continue
         for name,(was,now) in other_readings(store.row(k), cfg).items():
-            raise ValueError(f'{store.row_file(k)}: this run was made with {name}={was}, the default of its version; now '
-                f'it is {now}: choose another --store')
+            raise ValueError(f'{store.row_file(k)}: this run was made with {name}={was}, the default of its version; '
+                f'now it is {now}: choose another --store')
 
 # %% ../../nbs/62_lab.runner.ipynb #8a343431
 def set_failed_aside(
