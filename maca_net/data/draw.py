@@ -581,7 +581,7 @@ def _labelled_face(i, size, seed, classes, label_noise, occlusion, max_yaw, min_
         yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age,
         skin=sum(f.skin_color)/3, light=f.light)
 
-# The runs of a study draw the same faces, and drawing takes longer than an epoch. At most 50 MB.
+# The runs of a study draw the same faces. Small faces are kept: they take at most 50 MB
 _kept_face = lru_cache(maxsize=4096)(_labelled_face)
 
 def synth_faces(
