@@ -24,9 +24,8 @@ class Registry:
         leave_out=(), # Modules of `package` that are no entries
         elsewhere:dict=None, # Name -> module, of entries of this package that live outside of `package`
     ):
-        self.kind,self.package,self.aliases,self.leave_out,self.entries = kind,package,dict(aliases
-            or {}),set(leave_out),{}
-        self.elsewhere,self._modules = dict(elsewhere or {}),None
+        self.kind,self.package,self.leave_out,self.entries,self._modules = kind,package,set(leave_out),{},None
+        self.aliases,self.elsewhere = dict(aliases or {}),dict(elsewhere or {})
 
     def register(self, entry):
         "Add `entry` under `entry.name`; an entry of that name is replaced. Returns the entry"

@@ -581,8 +581,9 @@ def _labelled_face(i, size, seed, classes, label_noise, occlusion, max_yaw, min_
         yaw=f.yaw, pitch=f.pitch, roll=f.roll, occlusion=f.occlusion, age=f.age,
         skin=sum(f.skin_color)/3, light=f.light)
 
-# The runs of a study draw the same faces. Small faces are kept: they take at most 50 MB
-_kept_face = lru_cache(maxsize=4096)(_labelled_face)
+# A notebook or a test draws the same small faces many times: they are kept, in at most 50 MB
+_KEPT = 4096
+_kept_face = lru_cache(maxsize=_KEPT)(_labelled_face)
 
 def synth_faces(
     n:int, # How many
@@ -598,7 +599,7 @@ def synth_faces(
     "Draw `n` labelled faces. Raises `ValueError` naming the argument that is out of range"
     classes = tuple(classes)
     _check_synth(n, size, classes, label_noise, occlusion=occlusion, min_intensity=min_intensity)
-    draw = _kept_face if size<=64 and n<=4096 else _labelled_face
+    draw = _kept_face if size<=64 and n<=_KEPT else _labelled_face
     images,rows = np.empty((n, size, size, 3), np.uint8),[]
     for i in with_bar(range(n)) if progress and n>500 else range(n):
         images[i],row = draw(i, size, seed, classes, label_noise, occlusion, max_yaw, min_intensity)

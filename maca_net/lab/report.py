@@ -72,10 +72,9 @@ def report_notebooks(
 def _small_png(fig):
     "A figure as a PNG file of 256 colours"
     from IPython.core.pylabtools import print_figure
-    b = io.BytesIO(print_figure(fig, 'png'))
-    im = Image.open(b).convert('RGB')
-    im.quantize(256, dither=Image.Dither.NONE).save(b := io.BytesIO(), 'PNG', optimize=True)
-    return b.getvalue()
+    im = Image.open(io.BytesIO(print_figure(fig, 'png'))).convert('RGB')
+    im.quantize(256, dither=Image.Dither.NONE).save(small := io.BytesIO(), 'PNG', optimize=True)
+    return small.getvalue()
 
 def open_report(
     store='../results/ferplus', # Path of the store where the environment variable `MACA_STORE` names none
