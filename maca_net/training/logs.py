@@ -96,15 +96,15 @@ class TrackioLog(EpochLog):
         if self.folder is not None: os.environ.setdefault('TRACKIO_DIR', str(Path(self.folder).resolve()))
         import trackio
         with _on_this_machine():
-            self._forget(trackio.Api())
             self.run_ = trackio.init(self.project, name=self.title, config=self.config, embed=False, auto_log_gpu=False,
                 auto_log_cpu=False)
+            self._forget_others(trackio.Api())                 # now, since `init` writes what a run before has left
         for row in epoch_rows(self.recorder): self.run_.log(row, step=row['epoch'])         # done before it was stopped
         print(f'TRACKIO_DIR={trackio.utils.TRACKIO_DIR} trackio show --project {self.project}', flush=True)
 
-    def _forget(self, api):
-        "Remove the run of this name"
-        try: runs = [r for r in api.runs(self.project) if r.name==self.title]
+    def _forget_others(self, api):
+        "Remove the earlier runs of this name"
+        try: runs = [r for r in api.runs(self.project) if r.name==self.title and r.id!=self.run_.id]
         except ValueError: return                              # there is no such project
         for r in runs: r.delete()
 
