@@ -29,6 +29,7 @@ from maca_net.training.terms import *
 from maca_net.training.labels import *
 from maca_net.training.gpu import *
 from maca_net.training.schedules import *
+from maca_net.training.skipping import *
 from maca_net.training.learner import *
 from maca_net.training.checkpoint import *
 from maca_net.training.distributed import *

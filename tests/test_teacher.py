@@ -1,6 +1,6 @@
 "Distillation, images that grow, and the rates of the backbone: options of a run, from the command to the row's key"
 from dataclasses import replace
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from maca_net.all import (RunConfig, face_dls, load_run, maca_learner, predict_probs, read_synth,
     read_valid_predictions, run_key, sha256, teacher_answers, teacher_list, train_run, write_json)
 
@@ -72,11 +72,14 @@ def test_a_frozen_start_and_a_smaller_rate(faces, tmp_path):
     with learn.no_bar(), learn.no_logging(): learn.fit_cosine(1, lr=[0., .02])
     assert torch.equal(now[0], weights()[0]) and not torch.equal(now[1], weights()[1])
 
-def test_growing_images_and_rates_as_options(faces, tmp_path):
-    cfg = replace(BASE, size=48, grow=32, backbone_lr=.1, frozen=1, epochs=3)
+def test_growing_images_skipped_faces_and_rates_as_options(faces, tmp_path):
+    cfg = replace(BASE, size=48, grow=32, skip_easy=.9, backbone_lr=.1, frozen=1, epochs=3)
     res = train_run(cfg, tmp_path/'run', faces, figures=False)
     p = read_valid_predictions(tmp_path/'run')['probs']
-    assert res['best_epoch'] and len({run_key(c) for c in (cfg, replace(cfg, grow=None), replace(cfg, frozen=0.))})==3
+    others = replace(cfg, grow=None), replace(cfg, frozen=0.), replace(cfg, skip_easy=0.)
+    assert res['best_epoch'] and len({run_key(c) for c in (cfg, *others)})==4
+    seen = pd.read_csv(tmp_path/'run'/'history.csv').faces
+    assert seen[1]<seen[0]==seen[2]
     dl = face_dls(faces, 48, 32, device='cpu').valid
     model = load_run(tmp_path/'run', 'cpu')[0]
     assert np.allclose(predict_probs(model, dl), p, atol=1e-4)

@@ -809,8 +809,8 @@ def learning_curves(
             r = runs.rows[k] if runs.finished(k) else {}
             h,held_out = r.get('history'),int(np.nan_to_num(r.get('n', 0)))
             acc = np.array((h.get('accuracy') if isinstance(h, dict) else None) or [], dtype=float)    # early: none
-            epochs = np.arange(len(acc))+1
-            if len(acc): out.setdefault(label, []).append((epochs*train_images(runs.base, held_out), acc))
+            each = h['faces'] if len(acc) and 'faces' in h else [train_images(runs.base, held_out)]*len(acc)
+            if len(acc): out.setdefault(label, []).append((np.cumsum(each), acc))
     return out
 
 def train_images(

@@ -98,6 +98,8 @@ class FitOptions(NetworkOptions):
         "(default: the method's recipe; of the paper's none, 0)")
     grow:int = _opt(None, 'image size at the start; it grows to --size during the first 0.7 of the epochs (default: '
         '--size throughout)', least=16, most=4096)
+    skip_easy:float = _opt(0., 'share of the easy faces (loss below the mean) that an epoch leaves out, drawn anew each '
+        'time; the others count for more. Less work, for losses on top of cross-entropy; .5 is usual')
     backbone_lr:float = _opt(None, 'learning rate of the backbone as a share of --lr, useful with pretrained weights '
         f'(default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
     frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')
@@ -142,6 +144,9 @@ def _check_numbers(cfg):
         raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {cfg.label_smoothing}')
     if cfg.grow is not None and cfg.grow>cfg.size:
         raise ValueError(f'grow {cfg.grow} is above size {cfg.size}: choose a smaller grow')
+    if not 0<=cfg.skip_easy<1: raise ValueError(f'skip_easy is a share in 0..1, below 1, not {cfg.skip_easy}')
+    if cfg.skip_easy and cfg.balance: raise ValueError(f'skip_easy gives faces other weights, and so does balance '
+        f'{cfg.balance}: leave out one of the two')
     if not 0<=cfg.backbone_lr<=10: raise ValueError(f'backbone_lr is a share of lr, 0 to 10, not {cfg.backbone_lr}')
     if cfg.frozen and cfg.schedule=='one_cycle': raise ValueError('frozen is for the schedules step and cosine: leave '
         'it out')
@@ -246,7 +251,7 @@ class FitPart:
     "How long, and at which rate"
     epochs:int; lr:float; wd:float; opt:str; schedule:str; step:int; gamma:float
     warmup:float|None; ema:float|None; label_smoothing:float; accumulate:int
-    grow:int|None; backbone_lr:float; frozen:float
+    grow:int|None; skip_easy:float; backbone_lr:float; frozen:float
 
 # %% ../../nbs/50_runs.config.ipynb #c2000002
 # backbones whose entry says so, in all of torchvision's weights

@@ -25,6 +25,7 @@ from ..metrics import *
 from ..training.terms import *
 from ..training.schedules import *
 from ..training.labels import *
+from ..training.skipping import *
 from ..training.learner import *
 from ..training.checkpoint import *
 from ..training.distributed import *
@@ -341,6 +342,7 @@ def _learner(run, method, dls, cbs, labels=None, readings=None, stage=None):
     cfg,fit = run.cfg,run.plan.fit
     if fit.ema: cbs = [*cbs, EMA(fit.ema)]
     if fit.grow: cbs = [*cbs, GrowSize(fit.grow)]
+    if fit.skip_easy: cbs = [*cbs, *[LabelTable()]*(not method.rows), SkipEasy(fit.skip_easy)]
     if fit.accumulate>1: cbs = [*cbs, GradientAccumulation(cfg.bs*fit.accumulate//max(1, num_distrib()))]
     if not is_watched() and not rank_distrib(): cbs = [*cbs, ProgressLines(of=_part(run, stage))]
     return maca_learner(dls, method=method, readings=run.plan.readings if readings is None else readings,
@@ -433,14 +435,19 @@ def score_finished(run):
         tsne=z, tsne_of=z_of, **votes)
 
 # %% ../../nbs/56_runs.train.ipynb #593e04a7
+def _images_trained_on(run):
+    "Images in all epochs of the last training, without those that `SkipEasy` left out"
+    whole = len(run.dls.train)*run.cfg.bs
+    return sum(r.get('faces', whole) for r in _history_rows(run.learn.recorder, run.log.lr_and_seconds))
+
 def _cost(run):
     "What a run cost: hours of all its trainings, images a second of the last"
-    model,log,fit,stages = run.learn.model,run.log,run.plan.fit,_stage_costs(run.out)
+    model,log,stages = run.learn.model,run.log,_stage_costs(run.out)
     hardware,seconds = [s['hardware'] for s in stages]+log.hardware,sum(s['seconds'] for s in stages)
     return dict(parameters=sum(p.numel() for p in model.parameters()), flops=count_flops(model, run.cfg.size, run.dev),
         hardware=', then '.join(dict.fromkeys(hardware)), peak_mb=peak_memory(run.dev),
         hours=(seconds+run.checkpoint.elapsed())/3600,
-        train_images_per_s=fit.epochs*len(run.dls.train)*run.cfg.bs/log.train_seconds)
+        train_images_per_s=_images_trained_on(run)/log.train_seconds)
 
 # %% ../../nbs/56_runs.train.ipynb #ae78fa0a
 def keep_run(run, res, predictions):
