@@ -211,9 +211,12 @@ def reference_run(
     "The run of the method `against` with the same scale and seed as a run of a cell"
     return cell_config(base, {**_own_scale(opts), 'method': against}, seed)
 
+# what a cell is compared for; its other options are its scale
+_COMPARED = (*METHOD_OPTIONS, 'balance')
+
 def _own_scale(opts, without=()):
     "The options of a cell that are part of its scale, not of its method"
-    return {k: v for k,v in opts.items() if k not in METHOD_OPTIONS and k not in without}
+    return {k: v for k,v in opts.items() if k not in _COMPARED and k not in without}
 
 def reference_keys(
     runs:StudyRows, # Of the study
@@ -228,7 +231,7 @@ def reference_keys(
     def scale(o): return _own_scale(o, ('lr',))
     for label,o in runs.experiment.cells.items():
         is_against = METHODS[o.get('method', runs.base.method)].name==METHODS[against].name
-        plain = not set(o) & set(METHOD_OPTIONS) - {'method'}
+        plain = not set(o) & set(_COMPARED) - {'method'}
         if is_against and plain and scale(o)==scale(opts): return [*runs.of(label).values()]
     return same
 
