@@ -145,8 +145,8 @@ def show_step_costs(
     "The cost of each method, for people"
     millions,g = lambda v: f'{v/1e6:.2f}', lambda v: f'{v/1e9:.2f}'
     first = costs.training[against]
-    return pd.DataFrame({l: {'ms a step': f'{r.ms:.0f}', 'images/s': f'{r.images_per_s:.0f}',
-        'kept for the backward pass, MB': f'{r.mb:.0f}', 'passes a face': f'{r.passes:g}',
-        'parameters in training, M': millions(r.parameters), 'in use, M': millions(r.used),
-        'GFLOP a face in a step': g(r.train_flops), 'in use': g(r.flops), 'networks trained': f'{r.networks:.0f}',
-        f'arithmetic of a training, {against} = 1': f'{r.training/first:.2f}'} for l,r in costs.iterrows()}).T
+    return pd.DataFrame({l: {'ms per step': f'{r.ms:.0f}', 'images/s': f'{r.images_per_s:.0f}',
+        'kept for the backward pass, MB': f'{r.mb:.0f}', 'forward passes per face': f'{r.passes:g}',
+        'parameters, training, M': millions(r.parameters), 'parameters, inference, M': millions(r.used),
+        'GFLOP per face, training step': g(r.train_flops), 'GFLOP per face, inference': g(r.flops), 'networks trained': f'{r.networks:.0f}',
+        f'training FLOPs, {against} = 1': f'{r.training/first:.2f}'} for l,r in costs.iterrows()}).T

@@ -384,8 +384,9 @@ def show_table(
     several,rates = t_run.track.nunique()>1,t_run.lr.nunique()>1
     def row(r):
         whole = r.done and r.learned
+        apart = 'reference not run yet' if whole and r.why=='no run yet' else points_text(r)
         on_valid = {'accuracy %': _accuracy_text(r, 'accuracy'),
-            f'minus {t.attrs["against"]}, points': 'reference' if r.is_reference else points_text(r),
+            f'minus {t.attrs["against"]}, points': 'reference' if r.is_reference else apart,
             'all images %': _accuracy_text(r, 'all'), 'macro %': _accuracy_text(r, 'macro'), 'ECE': _num(r.ece),
             'KL from votes': _num(r.votes_kl), 'all images, last epoch %': _pct(r.last_epoch) if whole else ''}
         on_test = {'test %': _mean_sd(r.test, r.test_sd, r.tested),
@@ -439,9 +440,10 @@ def cell_differences(
         return paper_number(runs.experiment.name, label, runs.base.data, weights(label))
     def compared(a, b):
         sides = [[*runs.of(l).values()] for l in (a, b)]
-        return dict(claim=f'{a} over {b}', **compare_runs(runs, *sides, outcome),
-            tracks=' over '.join(dict.fromkeys(map(runs.track, (a, b)))), paper=paper(a)-paper(b))
-    return pd.DataFrame([compared(a, b) for a,b in pairs]).set_index('claim')
+        pair = ' minus '.join(f'({l})' if ',' in l else l for l in (a, b))
+        return dict(compared=pair, **compare_runs(runs, *sides, outcome),
+            tracks=' minus '.join(dict.fromkeys(map(runs.track, (a, b)))), paper=paper(a)-paper(b))
+    return pd.DataFrame([compared(a, b) for a,b in pairs]).set_index('compared')
 
 # %% ../../nbs/65_lab.tables.ipynb #a9d0a8ee
 def show_differences(
@@ -456,7 +458,7 @@ def show_differences(
     out = pd.DataFrame({k: text(o) for k,o in ts.items()}, index=t.index)
     out['runs'] = [f'{a} and {b}' if a and b else '' for a,b in zip(t.runs_a, t.runs_b)]
     out['lost'] = t.lost.replace(0, '').astype(str)
-    out['across tracks'] = t.tracks.where(t.tracks.str.contains(' over '), '')
+    out['across tracks'] = t.tracks.where(t.tracks.str.contains(' minus '), '')
     out['paper, points'] = [_pct(v, '+') if not np.isnan(v) else '' for v in t.paper]
     out = _filled(out[t.why!='no run yet'])
     out.attrs = dict(note=_spread_note(t))
@@ -749,8 +751,8 @@ def _verdict(r):
 def show_purposes()->pd.DataFrame: # Text, a row a figure
     "What each method's signal measured, beside a simple score"
     p = PURPOSES
-    return pd.DataFrame({'what is measured': p.measure, 'better is': p.better, 'method': p.figure,
-        'beside it': p.simple, 'its figure': p.simple_figure, 'the method is': [_verdict(r) for r in p.itertuples()]})
+    return pd.DataFrame({'measure': p.measure, 'better is': p.better, 'of the method': p.figure, 'compared with': p.simple,
+        'of the comparison': p.simple_figure, 'the method is': [_verdict(r) for r in p.itertuples()]})
 
 # %% ../../nbs/65_lab.tables.ipynb #a080ed0d
 def run_figures(
