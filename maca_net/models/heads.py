@@ -154,7 +154,7 @@ class ChannelGate(nn.Module):
 
 # %% ../../nbs/18_models.heads.ipynb #4f061fed
 class SpatialGate(nn.Module):
-    "The second gate of CBAM: each place by the maximum and the mean over the channels"
+    "The second gate of CBAM: each position by the maximum and the mean over the channels"
     def __init__(self):
         super().__init__()
         self.conv = nn.Sequential(nn.Conv2d(2, 1, 7, padding=3, bias=False), nn.BatchNorm2d(1, momentum=.01))
@@ -167,7 +167,7 @@ class CBAM(nn.Module):
     def __init__(self,
         dim:int, # Channels, D
         reduction:int=16, # The hidden layer has D/`reduction` units
-        start:str='authors', # 'authors': biases 0, the gate of places at 1/2; 'kept': the map as it is; 'torch'
+        start:str='authors', # 'authors': biases 0, the gate of positions at 1/2; 'kept': the map as it is; 'torch'
     ):
         super().__init__()
         check_choice('start', start, ('authors', 'kept', 'torch'))

@@ -219,7 +219,7 @@ def _warn_of_small_map(net, size):
     with torch.no_grad(): h,w = net.eval().backbone(face).shape[2:]
     net.train(was)
     if min(h, w)>=4: return
-    warnings.warn(f'the last map is {h}x{w} at {size} px: attention over so few places can do little; consider a '
+    warnings.warn(f'the last map is {h}x{w} at {size} px: attention over so few positions can do little; consider a '
         'larger size, last_stride=1 or, for a ResNet, stem="no_pool"')
 
 # %% ../../nbs/30_training.learner.ipynb #979dc4c0
