@@ -1,7 +1,8 @@
 "The page of `maca_app` in a real browser: headless Chromium, driven by Selenium, that reaches this machine alone."
-import base64, csv, io, json, os, re, shutil, subprocess, sys, time
+import base64, csv, io, json, os, re, shutil, subprocess, sys, tempfile, time
 from pathlib import Path
 from urllib.parse import urlsplit
+from filelock import FileLock
 import numpy as np, pytest
 from PIL import Image
 
@@ -16,9 +17,11 @@ def browser_there():
     if not both() and hasattr(os, 'geteuid') and os.geteuid()==0 and shutil.which('apt-get'):
         env = {**os.environ, 'DEBIAN_FRONTEND': 'noninteractive'}
         quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env, timeout=600)
-        subprocess.run(['apt-get', 'update', '-qq'], **quiet)
         packages = ['chromium', 'chromium-driver']
-        subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', *packages], **quiet)
+        with FileLock(Path(tempfile.gettempdir())/'maca_net_apt.lock'):       # tests run side by side, apt-get does not
+            if not both():
+                subprocess.run(['apt-get', 'update', '-qq'], **quiet)
+                subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', *packages], **quiet)
     if not both(): pytest.skip('chromium and chromedriver are not here: apt-get install chromium chromium-driver')
 
 @pytest.fixture(scope='module')
@@ -41,7 +44,7 @@ def served(tmp_path_factory):
         yield m[0], d
     finally:
         p.terminate()                                  # as a service manager does
-        try: p.wait(30)
+        try: p.wait(120)
         except subprocess.TimeoutExpired: p.kill()
     assert not list(d.glob('maca_app_*')), 'uploads are left behind'
 
@@ -68,7 +71,7 @@ def page(served):
         for a in ('headless=new', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', 'disable-quic', 'no-first-run',
                   'disable-background-networking', 'disable-component-update', 'disable-sync', f'window-size={w},{h}',
                   'host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-                  f'user-data-dir={served[1]}/chrome{len(opened)}-{w}'): o.add_argument(f'--{a}')
+                  f'user-data-dir={tempfile.mkdtemp(dir=served[1])}'): o.add_argument(f'--{a}')
         if camera:
             for a in ('use-fake-ui-for-media-stream', 'use-fake-device-for-media-stream',
                       f'use-file-for-fake-video-capture={camera}'): o.add_argument(f'--{a}')
@@ -88,7 +91,7 @@ def resize(b, w, h):
     size = dict(width=w, height=h, deviceScaleFactor=1, mobile=w<600)
     b.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', size)
 def find(b, css): return b.find_elements('css selector', css)
-def wait(b, f, s=60):
+def wait(b, f, s=180):
     t = time.time()
     while time.time()-t<s:
         try:
@@ -165,7 +168,8 @@ def test_a_picture_is_answered(served, page, w, h):
         assert c.find_element('css selector', 'h2').text.lower() in (c.get_attribute('data-label'), 'undecided')
         imgs = c.find_elements('css selector', 'img')
         assert len(imgs)==1+4+2                        # the face, four heads, Grad-CAM
-        for i in imgs: assert b.execute_script('return arguments[0].complete && arguments[0].naturalWidth>0', i)
+        there = 'return arguments[0].complete && arguments[0].naturalWidth>0'
+        for i in imgs: wait(b, lambda i=i: b.execute_script(there, i))
     assert b.execute_script('return document.documentElement.scrollWidth')<=w+1, 'wider than the window'
     a,z = (c.rect for c in cards)
     if w>600: assert a['y']==z['y'] and z['x']+z['width']-a['x']>.8*w              # beside each other, over the page
@@ -187,6 +191,8 @@ def test_the_camera_takes_a_picture(served, page):
     b = page(1280, 900, filmed(served[1]))
     wait(b, lambda: find(b, '#picture button[aria-label="Capture from camera"]'))[0].click()
     wait(b, lambda: find(b, '#picture [title="grant webcam access"] button'))[0].click()
+    # the button comes before the first frame, and then does nothing
+    wait(b, lambda: b.execute_script('return document.querySelector("#picture video").videoWidth'))
     wait(b, lambda: find(b, '#picture button[aria-label="capture photo"]'))[0].click()
     assert len(wait(b, lambda: find(b, '.maca-face')))==2
     shot(b, 'camera-1280')
@@ -199,7 +205,7 @@ def test_the_camera_is_shown_live(served, page, w, h):
     wait(b, lambda: find(b, '#camera [title="grant webcam access"] button'))[0].click()
     wait(b, lambda: find(b, '#camera button[aria-label="capture photo"]'))[0].click()
     assert len(wait(b, lambda: find(b, '#live-faces .maca-face')))==2
-    assert find(b, '#live .maca-photo')[0].get_attribute('src').startswith('data:image/jpeg')
+    wait(b, lambda: find(b, '#live .maca-photo')[0].get_attribute('src').startswith('data:image/jpeg'))
     assert not find(b, '#live-faces .maca-maps')           # two frames a second leave no time for maps
     assert b.execute_script('return document.documentElement.scrollWidth')<=w+1
     wait(b, lambda: find(b, '#camera button[aria-label="capture photo"]'))[0].click()        # off again
@@ -220,7 +226,7 @@ def test_many_pictures_come_home_as_csv(served, page):
     b,d = page(1280, 900),pictures(served[1])
     tab(b, 'Many pictures')
     upload(b, '#files', d/'two.jpg', d/'empty.png', d/'broken.jpg')
-    wait(b, lambda: 'broken' in find(b, '#files')[0].text)
+    wait(b, lambda: 'broken' in find(b, '#files')[0].text and not find(b, '#files .uploading'))
     wait(b, lambda: [o for o in find(b, 'button') if o.text=='Read the faces'])[0].click()
     link = wait(b, lambda: find(b, 'a.maca-download'))[0]
     text = base64.b64decode(link.get_attribute('href').split('base64,')[1]).decode()

@@ -47,7 +47,7 @@ class Served:
     def stop(self, number=signal.SIGTERM):
         "(exit code, stderr)"
         self.process.send_signal(number)
-        return self.process.wait(30),self.process.stderr.read()
+        return self.process.wait(120),self.process.stderr.read()
 
 @pytest.fixture(scope='module')
 def served(model):
@@ -166,7 +166,7 @@ def test_other_addresses(served):
         assert status==404 and 'POST /predict' in got['error']
 
 def test_no_http_at_all(served):
-    with socket.create_connection(('127.0.0.1', served.port), timeout=10) as s:
+    with socket.create_connection(('127.0.0.1', served.port), timeout=60) as s:
         s.sendall(b'\x16\x03\x01 hello\r\n\r\n')
         assert b' 400 ' in s.recv(4096)
     assert served.ask('GET', '/health')[0]==200
@@ -198,7 +198,7 @@ def test_stopped_it_ends_in_order(model, photo, number):
         r = http.client.HTTPResponse(c)
         r.begin()
         assert r.status==200 and len(json.loads(r.read())['faces'])==2
-    assert s.process.wait(30)==130
+    assert s.process.wait(120)==130
     assert s.process.stderr.read().strip()=='maca_serve: stopped'
 
 def test_a_taken_port_is_one_sentence(served, model):

@@ -1,6 +1,8 @@
 "The window of `maca_predict --camera`, really opened, on a display in memory (Xvfb)"
-import os, shutil, subprocess, sys
+import os, shutil, subprocess, sys, tempfile
+from pathlib import Path
 import pytest
+from filelock import FileLock
 
 SHOW = '''import os
 from PIL import Image, ImageGrab
@@ -19,15 +21,17 @@ def display():
     "The name of an X display that nobody sees"
     if not shutil.which('Xvfb') and hasattr(os, 'geteuid') and os.geteuid()==0 and shutil.which('apt-get'):
         quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=600)
-        subprocess.run(['apt-get', 'update', '-qq'], **quiet)
-        subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'xvfb'], **quiet)
+        with FileLock(Path(tempfile.gettempdir())/'maca_net_apt.lock'):       # tests run side by side, apt-get does not
+            if not shutil.which('Xvfb'):
+                subprocess.run(['apt-get', 'update', '-qq'], **quiet)
+                subprocess.run(['apt-get', 'install', '-y', '-qq', '--no-install-recommends', 'xvfb'], **quiet)
     if not shutil.which('Xvfb'): pytest.skip('Xvfb is not here: apt-get install xvfb')
     pytest.importorskip('tkinter')
     p = subprocess.Popen(['Xvfb', '-displayfd', '1', '-screen', '0', '640x480x24', '-nolisten', 'tcp'], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     yield ':' + p.stdout.readline().strip()
     p.terminate()
-    p.wait(10)
+    p.wait(120)
 
 def test_the_window_shows_the_newest_picture_and_closes(display):
     env = {k: v for k,v in os.environ.items() if k!='WAYLAND_DISPLAY'}

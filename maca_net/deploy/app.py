@@ -630,6 +630,7 @@ def launch_app(
         app_kwargs=_guarded(PageNames(host, allow_host or ())), **_look(gr))
     except OSError as e:                            # gradio's words send people to a variable of the environment
         if 'empty port' not in str(e): raise
-        if port: raise OSError(_TAKEN.format(port)) from None
+        if port: raise OSError(f'port {port} cannot be served: another program has it, or the server did not start '
+            'within 5 seconds; try again') from None
         raise OSError('no port from 7860 on is free: pass one') from None
     return app

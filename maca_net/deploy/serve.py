@@ -16,7 +16,7 @@ from ..core import *
 from ..data.images import *
 from .predict import *
 from .app import *
-from .app import _check_address
+from .app import _check_address, _TAKEN
 
 # %% ../../nbs/80_deploy.serve.ipynb #c4f4779a
 MAX_FACES,MAX_WAITING,MAX_SECONDS = 100,8,30   # faces of a picture; pictures at once; seconds (upload, answer)
@@ -184,8 +184,11 @@ def taken_port(
         kind,_,_,_,where = socket.getaddrinfo(host, p, type=socket.SOCK_STREAM)[0]
         s = socket.socket(kind, socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind(where)
-        s.listen(100)                                # who comes while the server starts, waits
+        try: s.bind(where); s.listen(100)            # who comes while the server starts, waits
+        except OSError:                              # another has taken it since the check
+            s.close()
+            if port is None: continue
+            raise OSError(_TAKEN.format(p)) from None
         return s
     raise OSError('no port in 8000..8099 is free: pass one')
 

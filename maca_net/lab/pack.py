@@ -338,7 +338,9 @@ def unpack_blind(
             for n,a in zip(c['blind'], images):
                 (to := Path(d)/'faces'/n).parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(a).save(to, 'PNG')
-            os.replace(Path(d)/'faces', out)
+            try: os.replace(Path(d)/'faces', out)
+            except OSError:
+                if not out.is_dir(): raise                   # else another process was faster
         return out
     return _opened(file, write)
 

@@ -306,10 +306,11 @@ def _look(jobs, machine, step, pace, say):
     at_work = [j for j in jobs if j.state=='running' and j.share]
     each = pace.seconds([j.flops for j in at_work]) if at_work else None
     for j in [j for j in jobs if j.state in ('running', 'paused')]:
+        alive = machine.is_alive(j)                            # first: it may end between the two questions
         if machine.is_done(j):
             j.state,j.share = 'done',1.
             say(f'done: {j.label}')
-        elif not machine.is_alive(j):
+        elif not alive:
             j.state = 'waiting' if j.tries<3 else 'failed'
             say(f'ended without a result: {j.label}' + (', and is tried again' if j.tries<3 else ''))
         elif (share := machine.share(j)) is not None:
@@ -485,7 +486,7 @@ def end(self:Processes, j):
     p = self.procs.pop(j.key, None)
     pid = p.pid if p and p.poll() is None else self._pid(j)
     if pid is not None: os.kill(pid, signal.SIGTERM)
-    if p: p.wait(30)
+    if p: p.wait(120)
 
 # %% ../../nbs/69_lab.queue.ipynb #6b94e8e3
 @patch
@@ -525,8 +526,8 @@ def start_mps(
     quiet = dict(stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     trial = 'import torch; x = torch.ones(64, 64, device="cuda"); (x@x).sum().item()'
     try:
-        subprocess.run(['nvidia-cuda-mps-control', '-d'], env=there, timeout=20, **quiet)
-        subprocess.run([sys.executable, '-c', trial], env=there, timeout=60, check=True, **quiet)
+        subprocess.run(['nvidia-cuda-mps-control', '-d'], env=there, timeout=120, **quiet)
+        subprocess.run([sys.executable, '-c', trial], env=there, timeout=300, check=True, **quiet)
     except (OSError, subprocess.SubprocessError) as e:
         say(f'the processes take turns: MPS does not work here ({type(e).__name__})')
         return {}
@@ -540,7 +541,7 @@ def free_mb(
     if not device.startswith('cuda'): return float('inf')
     ask = ['nvidia-smi', f'--id={device.partition(":")[2] or 0}',
         '--query-gpu=memory.free', '--format=csv,noheader,nounits']
-    try: return .95*float(subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout)
+    try: return .95*float(subprocess.run(ask, capture_output=True, text=True, timeout=120, check=True).stdout)
     except (OSError, ValueError, subprocess.SubprocessError): return float('inf')
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000035

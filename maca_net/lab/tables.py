@@ -12,7 +12,7 @@ __all__ = ['PAPER', 'PUBLISHED_METHODS', 'OUTCOMES', 'PURPOSES', 'paper_number',
            'show_figures', 'class_counts', 'learning_curves', 'train_images']
 
 # %% ../../nbs/65_lab.tables.ipynb #224322e6
-import re, warnings
+import os, re, warnings
 from collections import Counter
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
@@ -89,7 +89,8 @@ class RunPool:
         store, # A `Store`
         split:str='valid', # Images that are compared: 'valid', 'test' or 'blind'
     ):
-        stamp = tuple(f.stat().st_mtime_ns if f.is_dir() else 0 for f in (store.path/'rows', store.path/'blind'))
+        stamp = tuple((f.stat().st_mtime_ns, len(os.listdir(f))) if f.is_dir() else 0
+            for f in (store.path/'rows', store.path/'blind'))
         self.store,self.split,t = store,split,_rows_of(store.path, stamp).copy()
         for k in OUTCOMES: t[k] = t[k].astype(float) if k in t else np.nan
         t.loc[t.error.notna(), 'accuracy'] = np.nan

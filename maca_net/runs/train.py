@@ -224,8 +224,8 @@ def _alone(out, may_write=_may_write):
         for f in out.glob('.*.*.*'): f.unlink()                     # see `atomic_path`
         yield
     finally:
+        with suppress(OSError): (out/'.lock').unlink()              # first: afterwards it may be the lock of another
         lock.release()
-        with suppress(OSError): (out/'.lock').unlink()
 
 # %% ../../nbs/56_runs.train.ipynb #9345e7a7
 def train_run(
