@@ -107,7 +107,9 @@ def _training_text(info):
     n = info.get('data', {}).get('counts', {}).get('train', {}).get('all')
     faces = f' on {n:,} faces' if n else ''
     grow = f", growing from {c['grow']} px" if c.get('grow') else ''
-    return f"Trained{faces} for {c['epochs']} epochs at {c['size']} px{grow}, seed {c['seed']}, code {info['code']}."
+    skip = f", without {c['skip_easy']:.0%} of the easy faces in each epoch" if c.get('skip_easy') else ''
+    how = f"{c['epochs']} epochs at {c['size']} px{grow}{skip}, seed {c['seed']}, code {info['code']}"
+    return f'Trained{faces} for {how}.'
 
 # %% ../../nbs/78_deploy.hub.ipynb #08586e94
 def card_text(

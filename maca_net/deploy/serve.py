@@ -8,7 +8,7 @@ __all__ = ['MAX_FACES', 'MAX_WAITING', 'MAX_SECONDS', 'MAX_UPLOADS', 'HEAD_SECON
            'serve']
 
 # %% ../../nbs/80_deploy.serve.ipynb #26b962d2
-import asyncio, json, socket
+import asyncio, errno, json, socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from PIL import Image
@@ -187,9 +187,10 @@ def taken_port(
         s = socket.socket(kind, socket.SOCK_STREAM)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try: s.bind(where); s.listen(100)            # who comes while the server starts, waits
-        except OSError:                              # another has taken it since the check
+        except OSError as e:
             s.close()
-            if port is None: continue
+            if e.errno!=errno.EADDRINUSE: raise
+            if port is None: continue                # another has taken it since the check
             raise OSError(_TAKEN.format(p)) from None
         return s
     raise OSError('no port in 8000..8099 is free: pass one')

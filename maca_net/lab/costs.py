@@ -148,5 +148,6 @@ def show_step_costs(
     return pd.DataFrame({l: {'ms per step': f'{r.ms:.0f}', 'images/s': f'{r.images_per_s:.0f}',
         'kept for the backward pass, MB': f'{r.mb:.0f}', 'forward passes per face': f'{r.passes:g}',
         'parameters, training, M': millions(r.parameters), 'parameters, inference, M': millions(r.used),
-        'GFLOP per face, training step': g(r.train_flops), 'GFLOP per face, inference': g(r.flops), 'networks trained': f'{r.networks:.0f}',
+        'GFLOP per face, training step': g(r.train_flops), 'GFLOP per face, inference': g(r.flops),
+        'networks trained': f'{r.networks:.0f}',
         f'training FLOPs, {against} = 1': f'{r.training/first:.2f}'} for l,r in costs.iterrows()}).T

@@ -321,7 +321,9 @@ def _look(jobs, machine, step, pace, say):
 def measured_slowness(jobs, before=1.)->float:
     "How many times slower the runs are than foreseen: the median of those that were watched for a while"
     ratios = [j.seen[1]/((j.share-j.seen[0])*j.images) for j in jobs
-        if j.state=='running' and j.seen and j.seen[2]>=MEASURED and j.share>j.seen[0]]
+        # with `skip_easy` the epochs differ
+        if j.state=='running' and not getattr(j.cfg, 'skip_easy', 0) and j.seen and j.seen[2]>=MEASURED
+        and j.share>j.seen[0]]
     return statistics.median(ratios) if ratios else before
 
 def _progress_text(jobs, left, slow):

@@ -212,12 +212,13 @@ def reference_run(
     "The run of the method `against` with the same scale and seed as a run of a cell"
     return cell_config(base, {**_own_scale(opts), 'method': against}, seed)
 
-# what a cell is compared for; its other options are its scale
-_COMPARED = (*METHOD_OPTIONS, 'balance')
+def _is_compared(k, v):
+    "Whether a cell is compared for an option; its other options are its scale. None leaves a balance to the recipe"
+    return k in METHOD_OPTIONS or k=='balance' and v is not None
 
 def _own_scale(opts, without=()):
     "The options of a cell that are part of its scale, not of its method"
-    return {k: v for k,v in opts.items() if k not in _COMPARED and k not in without}
+    return {k: v for k,v in opts.items() if not _is_compared(k, v) and k not in without}
 
 def reference_keys(
     runs:StudyRows, # Of the study
@@ -232,7 +233,7 @@ def reference_keys(
     def scale(o): return _own_scale(o, ('lr',))
     for label,o in runs.experiment.cells.items():
         is_against = METHODS[o.get('method', runs.base.method)].name==METHODS[against].name
-        plain = not set(o) & set(_COMPARED) - {'method'}
+        plain = not {k for k,v in o.items() if _is_compared(k, v)} - {'method'}
         if is_against and plain and scale(o)==scale(opts): return [*runs.of(label).values()]
     return same
 
@@ -752,8 +753,9 @@ def _verdict(r):
 def show_purposes()->pd.DataFrame: # Text, a row a figure
     "What each method's signal measured, beside a simple score"
     p = PURPOSES
-    return pd.DataFrame({'measure': p.measure, 'better is': p.better, 'of the method': p.figure, 'compared with': p.simple,
-        'of the comparison': p.simple_figure, 'the method is': [_verdict(r) for r in p.itertuples()]})
+    return pd.DataFrame({'measure': p.measure, 'better is': p.better, 'of the method': p.figure,
+        'compared with': p.simple, 'of the comparison': p.simple_figure,
+        'the method is': [_verdict(r) for r in p.itertuples()]})
 
 # %% ../../nbs/65_lab.tables.ipynb #a080ed0d
 def run_figures(
@@ -815,7 +817,8 @@ def learning_curves(
             r = runs.rows[k] if runs.finished(k) else {}
             h,held_out = r.get('history'),int(np.nan_to_num(r.get('n', 0)))
             acc = np.array((h.get('accuracy') if isinstance(h, dict) else None) or [], dtype=float)    # early: none
-            each = h['faces'] if len(acc) and 'faces' in h else [train_images(runs.base, held_out)]*len(acc)
+            n = train_images(runs.base, held_out)
+            each = h['faces'] if len(acc) and n>1 and 'faces' in h else [n]*len(acc)
             if len(acc): out.setdefault(label, []).append((np.cumsum(each), acc))
     return out
 

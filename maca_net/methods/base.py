@@ -40,17 +40,16 @@ def refuse_ce_options(
     name:str, # What stands in place of cross-entropy
     label_smoothing, # Of the run; 0: none
     weighted:bool, # Whether classes are weighted (balance=loss)
-    skip_easy:float=0., # Of the run
 ):
     "Raises `ValueError` where an option is one of cross-entropy"
-    for option,given in {'label_smoothing': label_smoothing, 'balance=loss': weighted, 'skip_easy': skip_easy}.items():
+    for option,given in {'label_smoothing': label_smoothing, 'balance=loss': weighted}.items():
         if given: raise ValueError(f'{option} is for cross-entropy, which {name} replaces: leave it out')
 
 # %% ../../nbs/25_methods.base.ipynb #c4ec0004
 def check_nothing(cfg): "Refuses no run"
 def check_own_loss(cfg):
     "For a method whose loss replaces cross-entropy"
-    refuse_ce_options(cfg.method, cfg.label_smoothing, cfg.balance=='loss', cfg.skip_easy)
+    refuse_ce_options(cfg.method, cfg.label_smoothing, cfg.balance=='loss')
 def check_one_label(cfg):
     "For a method that needs one label for each face"
     refuse_votes(cfg.method, cfg.on_votes)

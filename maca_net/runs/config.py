@@ -73,7 +73,8 @@ class FitOptions(NetworkOptions):
     size:int = _opt(224, 'image size in pixels', least=32, most=4096)
     epochs:int = _opt(60, 'passes over the training data', least=1, most=100_000)
     bs:int = _opt(None, "batch size (default: the paper's, 32 for RAF-DB, else 64)", least=2, most=1_000_000)
-    lr:float = _opt(None, f'highest learning rate, reached at the end of the warm-up (default: {_OWN} {PAPER_RECIPE["lr"]})')
+    lr:float = _opt(None, 'highest learning rate, reached at the end of the warm-up '
+        f'(default: {_OWN} {PAPER_RECIPE["lr"]})')
     schedule:str = _opt(None, "step: x 0.1 every --step epochs; cosine: down to 0; one_cycle: fastai's "
         f"(default: {_OWN} {PAPER_RECIPE['schedule']})", choices=SCHEDULES)
     step:int = _opt(None, f"epochs between the drops of the step schedule (default: {_OWN} {PAPER_RECIPE['step']})",
@@ -98,8 +99,9 @@ class FitOptions(NetworkOptions):
         "(default: that of the method's recipe; in the paper's: none, 0)")
     grow:int = _opt(None, 'image size at the start; it grows to --size during the first 0.7 of the epochs (default: '
         '--size throughout)', least=16, most=4096)
-    skip_easy:float = _opt(0., 'share of the easy faces (loss below the mean) that an epoch leaves out, to save time; drawn '
-        'anew each epoch, and the other easy faces count for more; .5 is usual. For methods with cross-entropy')
+    skip_easy:float = _opt(0., 'share of the easy faces (loss below the mean) that an epoch leaves out, to save time; '
+        'drawn anew each epoch, and the other easy faces count for more; .5 is usual. Of the loss, this weights '
+        'cross-entropy alone')
     backbone_lr:float = _opt(None, 'learning rate of the backbone as a share of --lr, useful with pretrained weights '
         f'(default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
     frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')
@@ -145,8 +147,8 @@ def _check_numbers(cfg):
     if cfg.grow is not None and cfg.grow>cfg.size:
         raise ValueError(f'grow {cfg.grow} is above size {cfg.size}: choose a smaller grow')
     if not 0<=cfg.skip_easy<1: raise ValueError(f'skip_easy is a share in 0..1, below 1, not {cfg.skip_easy}')
-    if cfg.skip_easy and cfg.balance: raise ValueError(f'skip_easy gives faces other weights, and so does balance '
-        f'{cfg.balance}: leave out one of the two')
+    if cfg.skip_easy and cfg.balance not in (None, 'none'):
+        raise ValueError(f'skip_easy gives faces other weights, and so does balance {cfg.balance}: leave out one')
     if not 0<=cfg.backbone_lr<=10: raise ValueError(f'backbone_lr is a share of lr, 0 to 10, not {cfg.backbone_lr}')
     if cfg.frozen and cfg.schedule=='one_cycle': raise ValueError('frozen is for the schedules step and cosine: leave '
         'it out')

@@ -196,7 +196,7 @@ def term_weights(
     cbs, # Callbacks, such as `learn.cbs`
 )->dict:
     "Loss terms among callbacks: column of the history -> weight in the loss"
-    return {cb.name_: cb.weight for cb in cbs if isinstance(cb, LossTerm)}
+    return {cb.name_: cb.weight for cb in cbs if isinstance(cb, LossTerm) and cb.has_column}
 
 # %% ../../nbs/51_runs.plots.ipynb #43327de3
 def plot_curves(
@@ -214,7 +214,7 @@ def plot_curves(
     return fig
 
 _NO_TERMS = ('epoch', 'time', 'lr', 'seconds', 'train_loss', 'valid_loss', 'valid_ce', 'alpha', 'centers_moved',
-    'gate_spread')
+    'gate_spread', 'faces')
 
 # %% ../../nbs/51_runs.plots.ipynb #06865b82
 def loss_columns(

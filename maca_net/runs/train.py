@@ -264,6 +264,8 @@ def check_names(
     if cfg.teacher: teacher_list(cfg.teacher)
     plan = resolve(cfg)
     plan.method.check(cfg)
+    if cfg.skip_easy and any(t.replaces_ce for t in plan.method.terms(plan.readings)):
+        raise ValueError(f'skip_easy is for cross-entropy, which {cfg.method} replaces: leave it out')
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter('ignore')                             # they come again with the network that is trained
         build_network(2, plan.method, readings=plan.readings, **vars(plan.backbone))

@@ -14,9 +14,11 @@ from .labels import *
 def excess_loss(
     each, # Cross-entropy of each image, B
     y, # B class numbers, or B x K votes
+    smoothing:float=0., # Label smoothing of the cross-entropy
 ): # B
-    "Cross-entropy less the smallest value that it can have for the target: the entropy of the votes, 0 for a label"
-    if y.ndim==1: return each
+    "Cross-entropy less the entropy of its target, which is the smallest value that it can have; a label has none"
+    if y.ndim==1: return each                                # smoothing adds the same to all
+    y = (1-smoothing)*y + smoothing/y.shape[1]
     return each + torch.special.xlogy(y, y).sum(1)
 
 def pick_easy(
@@ -36,7 +38,8 @@ def pick_easy(
 class SkipEasy(LossTerm):
     """Leaves out of each epoch `share` of the easy images, see `pick_easy`; the column `faces` counts those that stay.
     For loaders of `face_dls`, with a `LabelTable` beside it. Raises `ValueError` where it cannot weight images"""
-    order,name_,state_attrs = 3,'skip_easy',('excess','image_weight','drawn_in')    # after all other terms
+    order,name_,has_column = 3,'skip_easy',False             # after `CELogger`
+    state_attrs = ('excess', 'image_weight', 'drawn_in', 'faces')
     def __init__(self,
         share:float=.5, # Of the easy images, 0..1
         full:float=.125, # Share of the epochs, at the end, that have all images; at least one has, unless it is 0
@@ -44,9 +47,8 @@ class SkipEasy(LossTerm):
         for k,v in dict(share=share, full=full).items():
             if not 0<=v<1: raise ValueError(f'{k} of SkipEasy is a share in 0..1, below 1, not {v}')
         super().__init__()
-        self.share,self.full,self.cut = share,full,None
-    def columns(self): return [('faces', self.n_faces)]
-    def n_faces(self): return len(self.cut)*self.cut.bs
+        self.share,self.full,self.faces,self.cut = share,full,0,None
+    def columns(self): return [('faces', lambda: self.faces)]
 
     def start_fit(self):
         self._check()
@@ -63,15 +65,24 @@ class SkipEasy(LossTerm):
             'MixUp or CutMix': any(isinstance(cb, MixHandler) for cb in cbs),
             'a training on a part of the faces': any(isinstance(cb, TrainOnPart) for cb in cbs),
             'several processes': num_distrib()>1}
-        not_with.update({f'{cb.name_}, which replaces cross-entropy': True for cb in cbs if getattr(cb, 'replaces_ce', 0)})
-        if (no := [k for k,v in not_with.items() if v]): raise ValueError(f'easy faces cannot be skipped with {no[0]}')
+        not_with.update({f'{cb.name_}, which replaces cross-entropy': True for cb in cbs
+            if getattr(cb, 'replaces_ce', False)})
+        not_with['a loss function of your own'] = not isinstance(self.learn.loss_func, CrossEntropyLossFlat)
+        if no := [k for k,v in not_with.items() if v]: raise ValueError(f'easy faces cannot be skipped with {no[0]}')
+
+    def _draw(self):
+        "The weight of each image in this epoch; 0: left out"
+        whole = is_trial(self.learn) or self.epoch>=int((1-self.full)*self.n_epoch+1e-9)
+        weight = pick_easy(self.excess.cpu(), 0. if whole else self.share)
+        if (weight>0).sum()<self.cut.bs: weight = torch.ones(self.cut.n)          # less than a batch
+        return weight*self.learn.label_table.keep.cpu()
 
     def before_train(self):
         super().before_train()
         if not is_fitting(self.learn): return
-        if self.drawn_in!=self.epoch:                        # else the epoch goes on after an interruption
-            whole = self.epoch>=int((1-self.full)*self.n_epoch+1e-9)
-            self.image_weight,self.drawn_in = pick_easy(self.excess.cpu(), 0. if whole else self.share),self.epoch
+        # else the epoch goes on after an interruption
+        if self.drawn_in!=self.epoch: self.image_weight,self.drawn_in = self._draw(),self.epoch
+        self.faces = 0
         self.cut.only = None if (self.image_weight>0).all() else self.image_weight.nonzero()[:,0].tolist()
         device = device_of(self.dls, self.learn.model)
         self.excess,self.image_weight = self.excess.to(device),self.image_weight.to(device)
@@ -80,16 +91,20 @@ class SkipEasy(LossTerm):
         super().end_fit()
         if self.cut is not None: self.cut.only,self.cut = None,None
 
-    def term(self):
-        f,y = getattr(self.learn.loss_func, 'func', None),self.yb[0].as_subclass(torch.Tensor)
-        self.each = F.cross_entropy(self.pred.as_subclass(torch.Tensor), y, reduction='none',
-            label_smoothing=getattr(f, 'label_smoothing', 0.))
-        return ((self.image_weight[self.learn.rows]-1)*self.each).mean()   # the loss holds each once already
+    def _each(self):
+        "Cross-entropy of each image of the batch, and its excess"
+        smoothing,y = self.learn.loss_func.func.label_smoothing,self.yb[0].as_subclass(torch.Tensor)
+        logits = self.learn.outputs['logits'] if self.learn.outputs else self.pred
+        each = F.cross_entropy(logits.as_subclass(torch.Tensor), y, reduction='none', label_smoothing=smoothing)
+        return each,excess_loss(each.detach().float(), y, smoothing)
+
+    # the loss holds each image once already
+    def term(self): return ((self.image_weight[self.learn.rows]-1)*self._each()[0]).mean()
 
     def after_loss(self):
         if not self.training or not len(self.yb): return
         super().after_loss()
-        self.excess[self.learn.rows] = excess_loss(self.each.detach().float(), self.yb[0].as_subclass(torch.Tensor))
+        self.excess[self.learn.rows],self.faces = self._each()[1],self.faces+len(self.learn.rows)
 
     def __getstate__(self):                                  # an exported learner carries no numbers of images
-        return dict(super().__getstate__(), cut=None, excess=None, image_weight=None, each=None)
+        return dict(super().__getstate__(), cut=None, excess=None, image_weight=None)

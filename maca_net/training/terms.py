@@ -98,6 +98,7 @@ class LossTerm(FitColumns):
     "Adds `weight * term()` to the loss while training, and its mean over the epoch to the columns"
     order,name_,total,count = 2,'term',0.,0
     replaces_ce = False                                       # whether the term stands in place of cross-entropy
+    has_column = True                                         # whether its column is its mean
     def __init__(self, weight=1.): self.weight = weight
     def term(self): raise NotImplementedError
     def columns(self): return [(self.name_, self.mean)]
