@@ -125,7 +125,7 @@ def _cheaper():
     def less(lr): return {'': {}, ', growing from 32 px': dict(grow=32), ', 6 epochs': dict(epochs=6),
         ', 6 epochs, rate doubled': dict(epochs=6, lr=2*lr), ', 8 epochs, growing from 32 px': dict(epochs=8, grow=32),
         ', batch 128, rate doubled': dict(bs=128, lr=2*lr), ', easy faces skipped': dict(skip_easy=.5),
-        ', growing from 32 px, easy faces skipped': dict(grow=32, skip_easy=.5)}
+        ', 8 epochs, easy faces skipped': dict(epochs=8, skip_easy=.5)}
     return {f'{m}{end}': dict(method=m, **o) for m,lr in (('baseline', .02), ('recommended', .05))
         for end,o in less(lr).items()}
 
