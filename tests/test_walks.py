@@ -119,7 +119,7 @@ for args in {lines}: lab.maca_lab(args)""")
     index,others,own = [Path(l) for l in reported.stdout.split() if l.endswith('.html')]
     assert 'two pools' in own.read_text()
     page = others.read_text()                      # the package's, for an experiment that it knows nothing of
-    for part in ('one pool or two', 'colour_files: resnet18, 48 px', 'two pools over baseline'):
+    for part in ('one pool or two', 'colour_files: resnet18, 48 px', 'two pools minus baseline'):
         assert part in page, part
     assert page.count('src="data:image/png;base64')==2                                 # the cells, the learning curves
     assert [re.findall('href="(.*?)"', index.read_text())]==[[others.name, own.name]]
