@@ -2566,8 +2566,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'maca_net/training/skipping.py'),
                                             'maca_net.training.skipping.SkipEasy._draw': ( 'training.skipping.html#skipeasy._draw',
                                                                                            'maca_net/training/skipping.py'),
-                                            'maca_net.training.skipping.SkipEasy._each': ( 'training.skipping.html#skipeasy._each',
-                                                                                           'maca_net/training/skipping.py'),
                                             'maca_net.training.skipping.SkipEasy.after_loss': ( 'training.skipping.html#skipeasy.after_loss',
                                                                                                 'maca_net/training/skipping.py'),
                                             'maca_net.training.skipping.SkipEasy.before_train': ( 'training.skipping.html#skipeasy.before_train',

@@ -76,8 +76,10 @@ print('face', (time.process_time()-began)/32)
 print('heavy', [m for m in sys.argv[2].split(',') if m in sys.modules])'''
 
 def test_the_first_answer_comes_soon(weights):
-    """By the model of the package. The aim is 2 s beyond the start of the interpreter, and 10 ms a face after that; the
-    limits leave room for slow machines. These are seconds of the processor, of all threads"""
+    """By the model of the package: at most 2 s beyond the start of the interpreter, and 10 ms a face after that; three
+    times as long without instructions for INT8 (VNNI). These are seconds of the processor, of all threads"""
+    cpu = Path('/proc/cpuinfo')
+    slower = 1 if cpu.is_file() and 'vnni' in cpu.read_text() else 3
     env,first,face = {k: v for k,v in os.environ.items() if k!='MACA_WEIGHTS'},[],[]
     for _ in range(3):
         r = subprocess.run([sys.executable, '-c', FIRST, weights/'photo.jpg', ','.join(HEAVY)], capture_output=True,
@@ -87,8 +89,8 @@ def test_the_first_answer_comes_soon(weights):
         assert said['heavy']=='[]'
         first.append(float(said['first'])); face.append(float(said['face']))
     print(f'first answer {min(first):.2f} s, {1000*min(face):.1f} ms a face')
-    assert min(first)<5                                        # 1 s where this was written
-    assert min(face)<.03                                       # 7 ms there
+    assert min(first)<2*slower
+    assert min(face)<.01*slower
 
 def test_without_torch_it_installs_and_answers(weights, tmp_path):
     "The steps of notebook 80 and of the Dockerfile, in a virtual environment that has nothing else"

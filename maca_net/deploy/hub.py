@@ -107,7 +107,7 @@ def _training_text(info):
     n = info.get('data', {}).get('counts', {}).get('train', {}).get('all')
     faces = f' on {n:,} faces' if n else ''
     grow = f", growing from {c['grow']} px" if c.get('grow') else ''
-    skip = f", without {c['skip_easy']:.0%} of the easy faces in each epoch" if c.get('skip_easy') else ''
+    skip = f", most epochs without {c['skip_easy']:.0%} of the easy faces" if c.get('skip_easy') else ''
     how = f"{c['epochs']} epochs at {c['size']} px{grow}{skip}, seed {c['seed']}, code {info['code']}"
     return f'Trained{faces} for {how}.'
 

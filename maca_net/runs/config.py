@@ -28,7 +28,7 @@ from ..methods.base import *
 def _opt(default, help, **kw): return field(default=default, metadata=dict(help=help, **kw))
 
 _SEED = dict(least=0, most=2**32-1)                    # what random generators take: numpy's, scikit-learn's, torch's
-_OWN = "that of the method's recipe; in the paper's:"          # where a default comes from
+_OWN = "that of the method's recipe; the paper's:"          # where a default comes from
 
 @dataclass
 class DataOptions:
@@ -82,7 +82,7 @@ class FitOptions(NetworkOptions):
     gamma:float = _opt(None, f"factor of each drop of the step schedule (default: {_OWN} {PAPER_RECIPE['gamma']}); "
         '--step 1 --gamma .9 is the decay of many papers')
     opt:str = _opt(None, "optimizer: sgd with momentum .9, or adam as in torch (default: that of the method's recipe; "
-        "in the paper's: sgd)", choices=OPTIMIZERS)
+        "the paper's: sgd)", choices=OPTIMIZERS)
     warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: none for step; one, or a tenth of '
         '--epochs '
         'if that is less, for cosine)')
@@ -92,16 +92,16 @@ class FitOptions(NetworkOptions):
         'soft, '
         'and where the data have votes and the recipe asks for them)', choices=TARGETS)
     balance:str = _opt(None, 'sampling: every class equally often; loss: weighted cross-entropy; none: neither '
-        "(default: that of the method's recipe; in the paper's: none)", choices=(*BALANCES, 'none'))
+        "(default: that of the method's recipe; the paper's: none)", choices=(*BALANCES, 'none'))
     label_smoothing:float = _opt(None, f'label smoothing of cross-entropy (default: {_OWN} '
         f'{PAPER_RECIPE["label_smoothing"]:g})')
     ema:float = _opt(None, 'validate and keep a moving average of the weights with this decay, e.g. .999 '
-        "(default: that of the method's recipe; in the paper's: none, 0)")
+        "(default: that of the method's recipe; the paper's: none, 0)")
     grow:int = _opt(None, 'image size at the start; it grows to --size during the first 0.7 of the epochs (default: '
         '--size throughout)', least=16, most=4096)
     skip_easy:float = _opt(0., 'share of the easy faces (loss below the mean) that an epoch leaves out, to save time; '
-        'drawn anew each epoch, and the other easy faces count for more; .5 is usual. Of the loss, this weights '
-        'cross-entropy alone')
+        'drawn anew each epoch, and the other easy faces count for more; .5 is usual. Only cross-entropy is '
+        'reweighted')
     backbone_lr:float = _opt(None, 'learning rate of the backbone as a share of --lr, useful with pretrained weights '
         f'(default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
     frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')

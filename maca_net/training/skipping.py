@@ -77,23 +77,21 @@ class SkipEasy(LossTerm):
         super().end_fit()
         if self.cut is not None: self.cut.only,self.cut = None,None
 
-    def _each(self):
-        "Cross-entropy of each image of the batch, and its excess"
+    def term(self):
         smoothing,y = self.learn.loss_func.func.label_smoothing,self.yb[0].as_subclass(torch.Tensor)
         logits = self.learn.outputs['logits'] if self.learn.outputs else self.pred
         each = F.cross_entropy(logits.as_subclass(torch.Tensor), y, reduction='none', label_smoothing=smoothing)
-        return each,excess_loss(each.detach().float(), y, smoothing)
-
-    # the loss holds each image once already
-    def term(self): return ((self.image_weight[self.learn.rows]-1)*self._each()[0]).mean()
+        self.of_batch = excess_loss(each.detach().float(), y, smoothing)
+        return ((self.image_weight[self.learn.rows]-1)*each).mean()      # the loss holds each image once already
 
     def after_loss(self):
         if not self.training or not len(self.yb): return
         super().after_loss()
-        self.excess[self.learn.rows],self.faces = self._each()[1],self.faces+len(self.learn.rows)
+        self.excess[self.learn.rows],self.faces = self.of_batch,self.faces+len(self.learn.rows)
 
     def __getstate__(self):                                  # an exported learner carries no numbers of images
-        return dict(super().__getstate__(), cut=None, excess=None, image_weight=None)
+        return dict(super().__getstate__(), cut=None, excess=None, image_weight=None,
+            of_batch=None)
 
 # %% ../../nbs/31b_training.skipping.ipynb #skip0008a
 @patch
