@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from fastai.vision.all import *
 from .backbones import *
+from .small_maps import *
 from .heads import *
 
 # %% ../../nbs/20_models.fused.ipynb #f906e1d6
@@ -24,7 +25,8 @@ def fold_batch_norms(
     "Fold each batch norm that is computed directly behind a convolution into the convolution"
     names = list(m._modules) if _runs_in_order(m) else []
     for a,b in zip(names, names[1:]):
-        if type(m._modules[a]) is nn.Conv2d and type(m._modules[b]) is nn.BatchNorm2d:      # a subclass may do more
+        # another subclass may do more than its parent
+        if type(m._modules[a]) in (nn.Conv2d, MatmulConv2d) and type(m._modules[b]) is nn.BatchNorm2d:
             m._modules[a],m._modules[b] = fuse_conv_bn_eval(m._modules[a], m._modules[b]),nn.Identity()
     for c in m.children(): fold_batch_norms(c)
 

@@ -14,6 +14,7 @@ from ..profile import *
 from ..models.readings import *
 from ..models.weights import *
 from ..models.backbones import *
+from ..models.small_maps import *
 from ..models.dlib29 import *
 from ..models.network import *
 from ..data.loaders import *
@@ -110,9 +111,11 @@ def set_precision(
     precision:str, # 'auto', 'bf16', 'fp16' or 'fp32'
     device, # Where it trains
 ):
-    "Set the precision of a network; with half precision its memory layout is channels-last"
+    """Set the precision of a network. With half precision its memory layout is channels-last, and where a CPU has matrix
+    units they compute its small maps"""
     net.precision = pick_precision(precision, device)
     if net.precision!='fp32': net.to(memory_format=torch.channels_last)
+    if net.precision=='bf16' and has_amx(device): use_matmul(net)
 
 # %% ../../nbs/30_training.learner.ipynb #47c920dc
 def method_callbacks(
