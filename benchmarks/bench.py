@@ -123,6 +123,30 @@ def fit(rounds):
                                               loader_images_per_s=bs/a, loader_share=a/f)
     return res
 
+def small_maps(rounds):
+    "`learn.fit` with convolutions as they are and with matrix products for small maps (notebook 14b), epochs in turn"
+    res = {}
+    for arch,size,bs in (('resnet18', 64, 64), ('dlib29', 112, 64)):
+        for label,method in METHOD_OF.items():
+            dls = face_dls(read_synth(round(bs*6/.8)+8, 64, progress=False), size, bs)
+            learn = maca_learner(dls, arch, method, last_stride=1)
+            changed = [m for m in learn.model.modules() if isinstance(m, MatmulConv2d)]
+            took = {nn.Conv2d: [], MatmulConv2d: []}
+            class Clock(Callback):
+                order = 90
+                def before_train(self): sync(); self.t = time.perf_counter()
+                def after_train(self): sync(); took[self.kind].append((time.perf_counter()-self.t)/len(self.dl))
+            clock_cb = Clock()
+            for _ in range(max(4, rounds//2)):
+                for kind in took:
+                    for m in changed: m.__class__ = kind
+                    clock_cb.kind = kind
+                    with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3, cbs=clock_cb)
+            as_is,matmul = (statistics.median(o[1:]) for o in took.values())
+            res[f'{arch}, {size} px, {label}'] = dict(convolutions=len(changed), conv_images_per_s=bs/as_is,
+                matmul_images_per_s=bs/matmul, ratio=as_is/matmul)
+    return res
+
 class PILFaces(torch.utils.data.Dataset):
     "As the public FER repositories read data: a file an item, decoded, resized and augmented by PIL"
     def __init__(self, files, labels, size, augment=True):
@@ -277,8 +301,8 @@ def memory_child(precision, bs, checkpointing):
     t = [clock(step) for _ in range(3)][-1]
     print(json.dumps(dict(peak_mb=peak_memory(DEV), of_which_before_mb=base, s_per_64=t*64/int(bs))))
 
-SECTIONS = dict(limit=limit, train=train, fit=fit, reference=reference, accuracy=accuracy, inference=inference,
-                memory=memory)
+SECTIONS = dict(limit=limit, train=train, fit=fit, small_maps=small_maps, reference=reference, accuracy=accuracy,
+                inference=inference, memory=memory)
 
 def machine():
     lines = Path('/proc/cpuinfo').read_text().splitlines() if Path('/proc/cpuinfo').exists() else []
