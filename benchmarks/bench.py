@@ -124,7 +124,7 @@ def fit(rounds):
     return res
 
 def small_maps(rounds):
-    "`learn.fit` with convolutions as they are and with matrix products for small maps (notebook 14b), epochs in turn"
+    "`learn.fit` with convolutions as they are and with matrix products for small maps (notebook 16b), epochs in turn"
     res = {}
     for arch,size,bs in (('resnet18', 64, 64), ('dlib29', 112, 64)):
         for label,method in METHOD_OF.items():

@@ -1787,6 +1787,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'maca_net/models/small_maps.py'),
                                             'maca_net.models.small_maps._MatmulConv.forward': ( 'models.small_maps.html#_matmulconv.forward',
                                                                                                 'maca_net/models/small_maps.py'),
+                                            'maca_net.models.small_maps._MatmulConv.setup_context': ( 'models.small_maps.html#_matmulconv.setup_context',
+                                                                                                      'maca_net/models/small_maps.py'),
                                             'maca_net.models.small_maps._can_be_matmul': ( 'models.small_maps.html#_can_be_matmul',
                                                                                            'maca_net/models/small_maps.py'),
                                             'maca_net.models.small_maps._input_grad': ( 'models.small_maps.html#_input_grad',

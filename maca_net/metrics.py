@@ -87,7 +87,7 @@ def votes_kl(
     probs:np.ndarray, # n x K probabilities
     votes:np.ndarray, # n x K distribution of the annotators' votes
 ): # At least 0
-    "The mean Kullback-Leibler divergence of the prediction from the votes, sum over the classes of v (log v - log p)"
+    "The mean Kullback-Leibler divergence KL(votes || prediction): the sum over the classes of v (log v - log p)"
     v,q = np.clip(votes, 1e-12, None),np.clip(probs, 1e-12, None)
     return (votes*(np.log(v)-np.log(q))).sum(1).mean()
 
@@ -145,7 +145,8 @@ def head_scores(
 
 # %% ../nbs/22_metrics.ipynb #bb15f7d0
 class FaceAccuracy(Metric):
-    "Accuracy, `macro`: the mean over the classes; `deduplicated`: without validation images that occur in train"
+    """Accuracy. `macro`: the mean of the recalls of the classes (balanced accuracy); `deduplicated`: without validation
+    images that also occur in train"""
     def __init__(self, macro=False, deduplicated=False): self.macro,self.deduplicated = macro,deduplicated
     @property
     def name(self):

@@ -113,10 +113,8 @@ TARGETS = ('label', 'votes')                                # what is trained on
 BALANCES = ('sampling', 'loss')                             # every class equally often; weighted cross-entropy
 # the last: strong without mirror images and boxes, for a method whose views have them
 AUGMENTS = ('paper', 'none', 'strong', 'own_views')
-# mean and standard deviation to normalise with,
-STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3),
-    # those of the weights' own training
-    none=([0.]*3, [1.]*3))
+# mean and standard deviation to normalise images with: those of ImageNet, to -1..1, not at all
+STATS = dict(imagenet=([.485, .456, .406], [.229, .224, .225]), half=([.5]*3, [.5]*3), none=([0.]*3, [1.]*3))
 STEMS = ('imagenet', 'no_pool', 'stride1')                  # first layers of a ResNet, of stride 4, 2 and 1
 SCHEDULES = ('step', 'cosine', 'one_cycle')
 OPTIMIZERS = ('sgd', 'adam')

@@ -15,7 +15,7 @@ from .options import *
 def pick_device(
     name:str=None, # 'cpu', 'cuda', 'cuda:1', 'mps'; None: a GPU when there is one
 )->torch.device:
-    "The device to compute on"
+    "The device to compute on. Raises `ValueError` for an unknown or missing device"
     if name is None:
         name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
     try: dev = torch.device(name)
@@ -43,7 +43,7 @@ def pick_precision(
     precision:str='auto', # 'auto', 'bf16', 'fp16' (GPU) or 'fp32'
     device='cpu', # Where training runs
 )->str:
-    "'bf16', 'fp16' or 'fp32': with 'auto' the fastest one on this hardware"
+    "'bf16', 'fp16' or 'fp32'; 'auto': the fastest on this hardware. Raises `ValueError` for fp16 without CUDA"
     check_choice('precision', precision, PRECISIONS)
     device = torch.device(device)
     if precision=='fp16' and device.type!='cuda':
@@ -60,7 +60,7 @@ def _cpu_has(feature): return getattr(torch.cpu, f'_is_{feature}_supported', lam
 def has_amx(
     device='cpu', # Where training runs
 )->bool:
-    "Whether it is a CPU with AMX, which are matrix units for bf16 and INT8"
+    "Whether `device` is a CPU with AMX (matrix units for bf16 and INT8)"
     return torch.device(device).type=='cpu' and _cpu_has('amx_tile')
 
 # %% ../nbs/02_profile.ipynb #52cf96c8
@@ -77,7 +77,7 @@ def count_flops(
 
 # %% ../nbs/02_profile.ipynb #ed563db7
 def peak_memory(device)->float|None:
-    """Peak memory in MB: on a GPU that of torch, else that of this process, with libraries and data; None where the
+    """Peak memory in MiB: on a GPU that of torch, else that of this process, with libraries and data; None where the
     system does not tell it"""
     if device.type=='cuda': return torch.cuda.max_memory_allocated(device)/2**20
     # Linux; `getrusage` would begin with the peak of the process that started this one

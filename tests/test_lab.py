@@ -129,7 +129,7 @@ def test_stopped_then_killed_then_gone_on_with(tmp_path):
     end = time.time()+30
     while store.is_running(key) and time.time()<end: time.sleep(.1)
     assert not store.is_running(key)                                    # its lock has fallen
-    assert 'can be gone on with' in store.log(key).read_text()
+    assert 'can be continued' in store.log(key).read_text()
     check_interrupted(store)
     r = lab(*RUN, store.path)
     assert r.returncode==0 and '2 of 2 done' in r.stdout, r.stdout + r.stderr

@@ -22,8 +22,8 @@ _APP = '''examples:
 def app_parser():
     "Options of `maca_app`"
     p = _parser('maca_app', 'A page in the browser: drop or take a picture, see each face and its expression, and for '
-        'a run also where the network looks.\nThe page loads nothing from elsewhere, reports nothing and '
-        'keeps no picture.', _APP)
+        'a run also where the network looks.\nThe page loads nothing from other servers and sends nothing to them. '
+        'It deletes each picture after at most 11 minutes.', _APP)
     p.add_argument('run', nargs='?', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors, '
         '.onnx or .xml file of maca_export; by default the model that comes with maca_net')
     p.add_argument('--host', default='127.0.0.1',

@@ -83,4 +83,4 @@ _OF = dict(best='chosen epoch', flip='with mirror images', last='last epoch')
 def _calibration_text(fitted):
     "The temperatures of a run, and what each does to calibration error and NLL"
     return '\n'.join(f"{_OF[k]}: temperature {c['temperature']:.3f}, ECE {c['ece']:.3f} -> {c['ece_calibrated']:.3f}, "
-        f"NLL {c['nll']:.3f} -> {c['nll_calibrated']:.3f} (of the half not used)" for k,c in fitted.items())
+        f"NLL {c['nll']:.3f} -> {c['nll_calibrated']:.3f} (on the held-out half)" for k,c in fitted.items())

@@ -24,7 +24,7 @@ def export_parser():
     "Options of `maca_export`"
     p = _parser('maca_export', "Write a run's model in a format that other programs read, and compare its answers "
         "with torch.\n"
-        'The written model takes faces with values 0..1 and gives probabilities.\n'
+        'An .onnx, .xml or .pt2 file takes cropped faces, RGB in 0..1, and gives probabilities.\n'
         'Its metadata hold the labels, and say how to resize a face.', _EXPORT)
     p.add_argument('run', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a .safetensors '
         'file exported from a run')

@@ -39,7 +39,7 @@ _LAB = '''examples:
   maca_lab status results/ferplus
   maca_lab merge results/ferplus other_machine/results/ferplus
   maca_lab test results/ferplus --experiment primary --path FERPlus
-      once, when all is chosen: score every network of the store on the test images
+      once, when all is chosen: score the finished runs of this experiment on the test images
   maca_lab run headline --data ferplus --path FERPlus --blind FERPlus_blind
       every run also stores answers for faces without labels; finished runs do so where their weights are
   maca_lab score-blind results/ferplus labels.csv

@@ -23,7 +23,8 @@ _PREDICT = '''examples:
   maca_predict photos/ --model runs/ferplus --csv faces.csv --overlay seen/
       a folder and all below it; a second call goes on where the first stopped, and tries unreadable pictures again
   maca_predict 'photos/*.png' --model runs/ferplus --json > faces.json
-      a list of images, each with its faces: number, box, landmarks, face_score, label, probability, probabilities
+      a list with an object for each picture: image, width, height, faces; or image, error and no faces.
+      Each face: face (its number), box, landmarks, face_score, label, probability, probabilities
   maca_predict faces48/ --model runs/ferplus --no-detect
       pictures that are cropped faces already
   maca_predict --video talk.mp4 --model runs/ferplus --every 5 --csv talk.csv --overlay seen/
@@ -49,7 +50,8 @@ def predict_parser():
         'maca_export: .safetensors, .onnx (fastest on a CPU if made with --int8), .xml; by default the model that '
         'comes with maca_net')
     form = p.add_mutually_exclusive_group()
-    form.add_argument('--csv', metavar='FILE', help='write a table with one line for each face to this file; '
+    form.add_argument('--csv', metavar='FILE', help='write a table to this file, with a line for each face '
+        'and for each picture without a face; '
         'pictures that it already holds, under the same path, are left out')
     form.add_argument('--json', action='store_true', help='print JSON in place of text')
     p.add_argument('--overlay', metavar='DIR', help='also write to this folder the pictures, or the video, with '

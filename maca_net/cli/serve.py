@@ -19,7 +19,7 @@ _SERVE = '''examples:
 
 ask it:
   curl --data-binary @photo.jpg http://127.0.0.1:8000/predict
-      what maca_predict --json writes for a picture; an error has one sentence under "error"
+      one JSON object: an entry of the list that maca_predict --json writes; an error has one sentence under "error"
   curl http://127.0.0.1:8000/health'''
 
 def serve_parser():

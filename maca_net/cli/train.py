@@ -21,7 +21,7 @@ from .base import _AGAIN, _LESS, _guard, _parser
 _TRAIN = '''examples:
   maca_train --n-faces 6000 --augment none --arch resnet18 --size 64 --last-stride 1 --bs 32 --epochs 5 --lr .02 \\
       --schedule cosine
-      the generated faces that come with the package, as in make demo; takes minutes on a CPU; no use for real faces
+      generated faces, which the package draws, as in make demo; takes minutes on a CPU; no use for real faces
   maca_train --data ferplus --path FERPlus --out runs/paper-0
       the paper's recipe on FERPlus (ResNet-34, 224 px, 60 epochs, step schedule); needs a GPU
   torchrun --nproc_per_node 4 --no-python maca_train --data ferplus --path FERPlus

@@ -270,7 +270,7 @@ def load_pixels(
     faces:Faces, # With the paths of its images; what a reader knows before it reads them
     mode:str='RGB', # 'RGB' or 'L'
     size:tuple=None, # (height, width) that all images must have; None: whatever they have
-    on_bad:str='error', # 'error' stops at a missing, unreadable or wrong image; 'warn' goes on without it
+    on_bad:str='error', # 'error' stops at a missing, unreadable or wrong-size image; 'warn' leaves it out or resizes it
     progress:bool=True, # Show a bar while reading
 )->Faces:
     "Check and read the images, and say which occur twice: the end of most readers. Raises `OSError` or `ValueError`"

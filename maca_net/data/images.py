@@ -86,7 +86,7 @@ def picture_file(
             f'that are opened ({e}). Make it smaller first') from None
     except Image.UnidentifiedImageError:
         raise OSError('it is no JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF of a kind that can be read here, or its '
-            'head is damaged') from None
+            'header is damaged') from None
     check_pixels(im.size, name)
     return im
 

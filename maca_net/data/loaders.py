@@ -188,8 +188,8 @@ class FaceDL(TfmdDL):
     "A `TfmdDL` that cuts whole batches out of `memory`, if the images of its data set are there"
     memory = None        # (images, positions of this data set's items, targets)
     weights = None       # of each item, for balanced sampling
-    rows = False         # whether a batch ends with the numbers of its items
-    only = None          # numbers of the items that an epoch has; None: all
+    rows = False         # whether a batch ends with the indices of its items
+    only = None          # indices of the items that an epoch uses; None: all
     uploaded = None      # (`memory`, its items' images and targets on the GPU)
 
     def new(self, dataset=None, cls=None, **kwargs):
@@ -323,7 +323,7 @@ def face_dls(
     target:str=None, # 'label' or 'votes'; None: votes for the rule `soft`
     balance:str=None, # 'sampling' draws each class equally often, 'loss' weights cross-entropy; None: no balance
     device=None, # Where the batches go
-    rows:bool=False, # Training batches also hold the numbers of their images, for `LabelTable` (notebook 27)
+    rows:bool=False, # Training batches also hold the indices of their images, for `LabelTable` (notebook 27)
     workers:int=0, # Processes that read items where the images do not fit in memory
     memory:float=4e9, # Bytes that images of several sizes may take in memory; see `Faces.images` for others
 )->DataLoaders:

@@ -137,7 +137,7 @@ def read_rafdb(
 # %% ../../nbs/09_datasets.rafdb.ipynb #aca9ee17
 DATASETS.register(DatasetSpec('rafdb', 'RAF-DB: aligned photographs from the web, single labels', read_rafdb,
     ('path', 'labels', 'split_seed', 'on_bad'),
-    licence='RAF-DB: photographs from the web, labelled by about forty people each (Li et al. 2017). For non- '
-        'commercial research only, by agreement with its authors.',
+    licence='RAF-DB: photographs from the web, labelled by about forty people each (Li et al. 2017). For '
+        'non-commercial research only, by agreement with its authors.',
     label_note='The labels are opinions of annotators, who often disagree.',
     licence_id='non-commercial-research', bs=32))

@@ -23,10 +23,10 @@ def _pad(a, k): return np.pad(a, [(k,k), (k,k)] + [(0,0)]*(a.ndim-2), mode='edge
 def measure_frame(
     faces, # Training faces, a `Faces`
     detector='mtcnn', # See `get_detector`
-    n:int=500, # At most so many
-    seed:int=0, # Which
+    n:int=500, # At most this number of faces, chosen at random, is looked at
+    seed:int=0, # Seed of the random choice
 )->Frame:
-    "The frame of a data set. Raises `ValueError` where the detector finds too few of its faces"
+    "The frame of a data set, with the tilt in degrees. Raises `ValueError` if the detector finds fewer than ten faces"
     det,rows,tilts,aspects = get_detector(detector),[],[],[]
     for i in np.random.default_rng(seed).permutation(len(faces))[:n]:
         im = open_picture(faces.image(i))

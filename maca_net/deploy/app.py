@@ -67,7 +67,7 @@ inferring emotions at work and in schools is prohibited, except for medical or s
 2024/1689, article 5(1)(f)). Ask the people whose faces you show to the page.</p>
 <h3>Who was in the training data</h3><p>{html.escape(licence)}</p>
 <h3>Limits</h3>{scores_html(metrics)}<p>{html.escape(labels)} Nobody measured the accuracy by age, gender, skin
-colour or disability, because the data do not name them. Faces that are rare in the data must be expected to fare worse:
+colour or disability. Faces that are rare in the data must be expected to fare worse:
 children, old people, darker skin, covered or turned faces. The detector misses faces too, above all small, turned and
 covered ones.</p></div>'''
 
@@ -178,7 +178,7 @@ CAPTIONS = dict(
     tsne='The features of the validation faces, by t-SNE',
     per_class='Accuracy of each expression',
     attention='Where the heads look, for the surest faces',
-    reliability='How often an answer is right against how sure it is, before and after calibration',
+    reliability='Reliability diagram: accuracy at each level of probability, before and after calibration',
     curves='How the training went')
 
 def figures_html(
@@ -191,7 +191,7 @@ def figures_html(
         if not file.is_file(): continue
         try: out += _figure(open_image(file), caption, 1400, 'PNG')
         except OSError as e: out += message_html(f'{name}.png cannot be shown', str(e))
-    none = message_html('No figures', 'The run was trained without figures.')
+    none = message_html('No figures', 'The run was trained without figures, or was copied without them.')
     return f'<div class="maca-figures">{out}</div>' if out else none
 
 # %% ../../nbs/79_deploy.app.ipynb #8928b0f4
@@ -202,7 +202,7 @@ def run_html(
 )->str:
     "What the run reached, its figures, and how it was made"
     if not metrics:
-        text = 'This is an exported file; the folder of the run has its metrics and figures.'
+        text = 'This model has no metrics.json. For an exported file, look into the folder of its run.'
         return message_html('No figures here', text)
     ece = metrics.get('calibration', {}).get('best', {}).get('ece_calibrated', metrics['ece'])
     numbers = {'accuracy': f"{metrics['accuracy']:.1%}", 'mean over expressions': f"{metrics['macro_accuracy']:.1%}",
@@ -346,7 +346,8 @@ CSS += '''
 
 # %% ../../nbs/79_deploy.app.ipynb #a3990ebc
 EMPTY = message_html('No picture yet',
-    'Drop one on the left, choose a file, or take one with the camera. It stays on this machine.')
+    'Drop one on the left, choose a file, or take one with the camera. '
+    'It is sent to the computer that runs maca_app, and to no other.')
 
 def _gradio():
     "gradio, told to report nothing"
@@ -422,7 +423,7 @@ def _picture_tab(gr, predictor):
 # seconds between frames; at a time; faces with a card; pixels of the picture, small enough for two a second
 LIVE_EVERY,LIVE_SECONDS,LIVE_CARDS,LIVE_SIDE = .5,120,3,640
 LIVE_EMPTY = message_html('The camera is off', f'Start it on the left. It runs for {LIVE_SECONDS} seconds at a time. '
-    'Its pictures stay on this machine, and are not kept.')
+    'Its pictures are sent to the computer that runs maca_app, which deletes each one after the answer.')
 
 def frame_file(
     payload, # What gradio received: a file that was sent, or a data URI
@@ -609,16 +610,16 @@ def _look(gr):
 # %% ../../nbs/79_deploy.app.ipynb #27d12095
 def launch_app(
     run=None, # See `build_app`
-    host:str='127.0.0.1', # Who may come: 127.0.0.1 is this machine alone
+    host:str='127.0.0.1', # Address to listen on; 127.0.0.1: only this machine reaches the page
     port:int=None, # None: the first that is free from 7860
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`
-    block:bool=True, # Until it is stopped
-    open_browser:bool=False, # And show it
-    allow_host=(), # Further names under which the page is asked for, such as a proxy's
+    block:bool=True, # Return only when the server is stopped
+    open_browser:bool=False, # Open the page in a browser
+    allow_host=(), # Other host names that requests may use, such as that of a proxy
     calibrated:bool=True, # See `Predictor`
 ): # The `Blocks`, with `local_url`; close it with `close()`
-    "Serve the page of a run. Raises `OSError` where the address is not to be had"
+    "Serve the page of a run. Raises `OSError` or `ValueError` for an address that cannot be used; see also `build_app`"
     _check_address(host, port)
     gr = _gradio()
     tmp = tempfile.TemporaryDirectory(prefix='maca_app_')

@@ -78,8 +78,9 @@ def metadata(
 
 _INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear,
 antialiased) to each size (height, width) in `resize` in turn. `frame` tells how the training data are cropped: where
-the eyes, the nose and the corners of the mouth lie (x, y in shares of the side), and the tilt in degrees up to which a
-face is left turned""".replace('\n', ' ')
+the eyes, the nose and the corners of the mouth lie (x as a share of the width, y of the height), the
+tilt in degrees up to which a face is not rotated, and the
+aspect (width / height) of the training images""".replace('\n', ' ')
 
 # %% ../../nbs/73_deploy.classifier.ipynb #11b9b1a4
 def calibration_metadata(

@@ -132,10 +132,11 @@ def export_run(
     format:str='onnx', # A name from `FORMATS`
     file=None, # Where to; None: beside the weights, named as the run
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
-    n_check:int=8, # Number of random faces on which the file is compared with torch
+    n_check:int=8, # Number of images of random noise on which the file is compared with torch
     calibrated:bool=True, # With the temperature of the run, where it has one
 )->dict: # file, bytes, max_difference
-    "Write a run's model in another format, and compare its answers with torch. Raises `ValueError` if they differ"
+    """Write a run's model in another format, and compare its probabilities with those of torch. Raises `ValueError`,
+    and writes nothing, if a probability differs by 0.001 or more"""
     check_choice('format', format, FORMATS)
     net,meta,model,info = _to_export(run, epoch, calibrated)
     if model is None and format=='safetensors':
@@ -222,8 +223,8 @@ def quantize_run(
     calibrated:bool=True, # With the temperature of the run, where it has one
 )->dict: # file, bytes, bytes_float, reduce_range, n, accuracy, accuracy_float, ece, ece_float; see below
     """Write a run's model as ONNX in INT8, and measure what that costs: `agreement` is the share of faces with the same
-    label; `difference` is the mean over faces of the largest change of a probability. Raises `ValueError` for a
-    file that does not end in .onnx"""
+    label; `difference` is the mean over faces of the largest change of a probability. Raises `ValueError` for an
+    ensemble, for data without the split train or valid or with other classes, and for a file that is not .onnx"""
     with needs('export', 'onnx'): import onnx
     if is_ensemble(run): raise ValueError(f'{run}: INT8 is not for an ensemble: export it in float')
     model,info = load_run(run, 'cpu', epoch)

@@ -36,7 +36,7 @@ def metrics_text(
         seen = f"the {m['seen_in_train']} faces that occur, pixel for pixel, in the training data"
         rows[f'accuracy without {seen}'] = percent(m['accuracy_deduplicated'])
     if m.get('flip'): rows['accuracy of the mean with the mirror image'] = percent(m['flip']['accuracy'])
-    rows |= {'macro accuracy': percent(m['macro_accuracy']), 'calibration error (ECE)': percent(m['ece'])}
+    rows |= {'macro accuracy': percent(m['macro_accuracy']), 'calibration error (ECE), uncalibrated': percent(m['ece'])}
     if c := m.get('calibration', {}).get('best'):
         name = f"calibration error with the temperature {c['temperature']:.2f} (fitted and scored on different faces)"
         rows[name] = percent(c['ece_calibrated'])
@@ -46,7 +46,7 @@ def metrics_text(
     return f'''One run, one seed, float weights, {m['n']:,} validation faces{rule}. The epoch was
 chosen on the same faces, so the scores may be slightly too high:
 
-| score on validation (after the name of an expression: share named right) | |
+| score on validation (a row named after an expression: accuracy on the faces of this expression) | |
 |---|---|
 {table}'''
 
@@ -55,7 +55,7 @@ def _labels_text(spec):
     "What a label of these data is, and what nobody knows about the answers"
     if spec.drawn: return 'the expression that was drawn', 'What the model says about a photograph means nothing.'
     return ('the expression that annotators would probably have named, not what a person feels',
-        'Nobody measured the accuracy by age, gender, skin colour or disability, because the data do not name them.\n'
+        'Nobody measured the accuracy by age, gender, skin colour or disability.\n'
         'Expect a lower accuracy for groups of faces that are rare in the data.')
 
 def _start_of(info):
@@ -77,7 +77,7 @@ def _teachers_of(info):
 def _weights_text(weights):
     if not weights: return 'Trained from scratch: no weights of others.'
     url = f' ({weights["url"]})' if weights.get('url') else ''
-    data = f' They come from {weights["data"]}.' if weights.get('data') else ''
+    data = f' They were trained on other data ({weights["data"]}).' if weights.get('data') else ''
     licence = f' Their licence: {weights["licence"]}.' if weights.get('licence') else ''
     return f'Training started from the weights of {weights["weights"]}{url}.{data}{licence}'
 
@@ -190,14 +190,15 @@ class HubRun(ModelHubMixin):
         return cls(*load_run(run, device), metrics=read_scores(file) if file.is_file() else None)
 
     def save_pretrained(self, save_directory, **kwargs):
-        """A folder as the Hub holds it; what was saved there before is replaced. Keywords are the mixin's.
+        """Write the folder that goes to the Hub. The files of a run saved there before are replaced. Other keyword
+        arguments go to `ModelHubMixin.save_pretrained`.
         Raises `ValueError` for the folder of a run, which holds more than is written here"""
         if (Path(save_directory)/'history.csv').exists():
             raise ValueError(f'{save_directory} is the folder of a run and is not written over: choose another')
         return super().save_pretrained(save_directory, **kwargs)
 
     def push_to_hub(self, repo_id, **kwargs):
-        "Send the run to the Hub. Keywords are the mixin's"
+        "Send the run to the Hub. Other keyword arguments go to `ModelHubMixin.push_to_hub`"
         card = dict(kwargs.get('model_card_kwargs') or {}, repo_id=repo_id)
         return super().push_to_hub(repo_id, **dict(kwargs, model_card_kwargs=card))
 
@@ -263,12 +264,13 @@ ECE_MARK = .02                # the calibration error that the model of the pack
 def mark_text(
     m, # Content of metrics.json
 )->str:
-    "How the calibration error stands to the mark, as a sentence"
+    "The calibration error and its limit `ECE_MARK`, as sentences; empty without a calibration"
     if not (c := m.get('calibration')): return ''
     errors = {'one view of a face': c['best'], 'the mean with its mirror image': c.get('flip')}
     each = ' and '.join(f"{e['ece_calibrated']:.1%} for {k}" for k,e in errors.items() if e)
     return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. It is {each}. '
-        f'These are means over {HALF_DRAWS} draws of the halves on which temperatures are fitted and scored.')
+        f'For this, the faces were split {HALF_DRAWS} times at random into two halves. Each temperature '
+        'was fitted on one half and scored on the other. The errors are means over the splits.')
 
 def again_text(
     info, # Content of a run's config.json
@@ -298,7 +300,7 @@ def shipped_card(
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
     form = f"{'INT8' if meta.get('int8') else 'float'} weights{', calibrated'*bool(meta.get('temperature'))}"
     use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` use it if no run is named.'
-    blind = (f'`{BLIND_TABLE}` holds its probabilities for the {n_blind:,} faces of a blind test. The '
+    blind = (f'`{BLIND_TABLE}` holds the answers of this network for the {n_blind:,} faces of a blind test. The '
         'labels of these faces were not used to train or to choose the model. The probabilities are those of this '
         f'file ({form}), for one view of each face, without its mirror image. With the labels, '
         f'`maca_lab score-blind {BLIND_TABLE} labels.csv` scores them.')
@@ -322,7 +324,8 @@ def ship_model(
     folder=None, # Where to; None: `weights_folder`
     most:int=MOST_BYTES, # Bytes that the network may have
 )->Path: # The ONNX file in its place
-    "Make an exported file the model of the package. Raises `OSError` or `ValueError`, and has then changed nothing"
+    """Make an exported file the model of the package. Raises `OSError` or `ValueError`, and has then changed nothing,
+    unless the final copying failed (a full disk): then some files are new, and it has to be called again"""
     file,folder = Path(file),Path(folder or weights_folder())
     info,metrics = upgrade_info(read_json(Path(run)/'config.json')),shipped_metrics(run)
     if file.suffix!='.onnx': raise ValueError(f'{file}: the model of the package has to be an .onnx file: pass one')

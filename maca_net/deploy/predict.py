@@ -43,8 +43,8 @@ class Face:
     box:list            # left, top, right, bottom in pixels
     label:str           # most probable expression
     probabilities:dict  # of each expression
-    crop:Image.Image    # as cut out for the network, in its own resolution
-    landmarks:list|None=None # five of x, y: eyes, nose, corners of the mouth; None where no detector ran
+    crop:Image.Image    # the cropped face, before it is resized for the network
+    landmarks:list|None=None # five points x, y in pixels: eyes, nose, corners of the mouth; None without a detector
     face_score:float|None=None     # of the detector: how sure it is that this is a face
     attention:np.ndarray|None=None # heads x h x w, sums to 1 in each head
     gate:np.ndarray|None=None      # heads x h x w: the gate of each head (notebook 18), its mean over channels
@@ -267,7 +267,7 @@ def _weights_file(run, epoch):
 
 # %% ../../nbs/76_deploy.predict.ipynb #6118e399
 def file_info(
-    meta, # `metadata` of an exported file. Whoever made it wrote what he liked where nothing is checked
+    meta, # `metadata` of an exported file. Entries that `check_metadata` does not check may hold anything
 )->dict: # As of a run's config.json
     "What an exported file says of its run"
     def word(k): return str(meta.get(k, 'unknown'))[:80]
@@ -366,7 +366,8 @@ def predict(self:Predictor,
     attention:bool=False, # Where each head looks
     gradcam:bool=False, # Where the evidence for the label lies (needs grad-cam)
 ): # A `Prediction`, or `Predictions`, a list of them
-    "The faces of a picture and their expressions. Raises `OSError` or `ValueError` for what is no picture"
+    """The faces of a picture and their expressions. Raises `OSError`, `ValueError` or `TypeError` for anything but a
+    picture, `ValueError` if the detector fails or the model has no such maps, `FloatingPointError` if it gives NaN"""
     if attention or gradcam: self._needs_run('attention and gradcam')
     if attention and not self.n_heads: raise ValueError('this model has no attention heads: leave attention out')
     if gradcam:
@@ -420,7 +421,8 @@ def embed(self:Predictor,
     images, # As for `predict`
     detect:bool=True, # See `predict`
 ): # n x C: one row for each face, the largest first; for several images a list of such arrays
-    "The mean of the network's last map over its positions. Raises `ValueError` for an .onnx or .xml file"
+    """The features of each face: the last feature map after global average pooling. Raises `ValueError` for an .onnx or
+    .xml file and for an ensemble"""
     self._needs_run('embed')
     images,single = _many(images)
     with self._lock: found = [self._locate(o, detect).faces for o in images]
@@ -436,7 +438,7 @@ LOW = .6               # accuracy, of a model or of one expression, below which 
 
 def stated_accuracy(
     metrics, # Content of a run's metrics.json, or None
-    meta, # `metadata` of the model. Whoever made a file wrote what he liked where nothing is checked
+    meta, # `metadata` of the model. Entries that `check_metadata` does not check may hold anything
 )->float|None: # 0..1; None where nothing is stated
     "Share of the validation faces that a model names right, as its run or its file states"
     int8 = meta.get('int8')

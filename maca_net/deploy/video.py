@@ -122,7 +122,7 @@ class Smoother:
     "Follows faces from frame to frame, gives each its `track`, and smooths their probabilities"
     def __init__(self,
         momentum:float=.7, # m above: 0 is each frame by itself
-        patience:int=10, # A face not seen for so many frames is forgotten
+        patience:int=10, # A track without a face in more than this number of frames is deleted
     ):
         if not 0<=momentum<1: raise ValueError(f'momentum is a share in 0..1, below 1, not {momentum}')
         self.momentum,self.patience,self.known,self.n = momentum,patience,{},0        # known: number -> `_Track`
@@ -154,7 +154,7 @@ class Smoother:
 def predict_video(
     predictor:Predictor, # The model
     source, # A video file, or the number of a camera
-    every:int=1, # One frame of so many
+    every:int=1, # Use every n-th frame; 1: all frames
     momentum:float=.7, # See `Smoother`
 ): # Yields (seconds, image, `Prediction`)
     "The faces of a video frame by frame. Raises `OSError` for what OpenCV cannot read; warns `EndsEarly`"

@@ -331,7 +331,7 @@ _KEY_WORDS = {**{v: k for k,v in METHODS.aliases.items()}, **{v: k for k,v in OL
 def stats_word(
     cfg:RunConfig, # A run
 )->str: # A word from `STATS`, or 'own'
-    "How the input of a run is normalised, in a word that does not ask the backbone"
+    "How the input of a run is normalised, as a word that is known without importing the backbone"
     if cfg.stats is not None: return cfg.stats
     return 'imagenet' if cfg.arch in AS_IMAGENET and track_of(cfg.weights)!='face' else 'own'
 
@@ -365,7 +365,7 @@ def cell_config(
     return canonical(RunConfig(**{**asdict(base), **own, **opts, **steps, 'seed': seed}))
 
 def seed_list(
-    seeds, # A number of seeds, a list of them, or a list for each cell
+    seeds, # A number of seeds, a list of them, or a dict: label of a cell -> list
 )->list:
     "The seeds, each once"
     if isinstance(seeds, dict): seeds = sorted(s for own in seeds.values() for s in own)
@@ -375,7 +375,7 @@ def seed_list(
 def plan(
     experiment:Experiment, # What to run
     base:RunConfig=None, # The scale: the options that all cells share
-    seeds=3, # A number of seeds, a list of them, or a list for each cell
+    seeds=3, # A number of seeds, a list of them, or a dict: label of a cell -> list
 )->list: # (label, `RunConfig`) of every run, seed by seed
     "The runs of an experiment, in the order in which they are run"
     base,every = base or RunConfig(),seed_list(seeds)

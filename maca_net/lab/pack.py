@@ -146,7 +146,8 @@ def pack_options(
     path, # Its folder
     **options, # Other options of its reader
 )->list: # Of dicts
-    "The options of each table that a pack of the data set holds: every label rule. Raises `ValueError` for drawn faces"
+    """The options of each table that a pack of the data set holds: every label rule. Raises `ValueError` for generated
+    faces, a missing path or a list of labels"""
     spec = DATASETS[data]
     if spec.drawn or spec.holds: raise ValueError(f'data {data}: pack the faces of a folder; these need no pack')
     if options.get('labels'):

@@ -131,8 +131,8 @@ def label_points(
     x, y, # n numbers each
     texts, # n
 ):
-    """Write a text beside each point, inside the axes and over no other text or point. A thin line leads from a point
-    to a text that stands further off"""
+    """Write a text beside each point, inside the axes and, if there is room, over no other text or point. A thin line
+    leads from a point to a text that stands further off"""
     from matplotlib.text import Text
     ax.figure.canvas.draw()
     renderer,frame = ax.figure.canvas.get_renderer(),ax.get_window_extent()

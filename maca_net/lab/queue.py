@@ -78,7 +78,7 @@ class Job:
     label:str                # For people
     cfg:RunConfig            # What to run
     key:str                  # See `run_key`
-    images:float = 0.        # Passes of an image, all epochs together; one of validation counts a third
+    images:float = 0.        # Of all epochs: a training image counts `method_factor` times, a validation image a third
     flops:float = 0.         # Of one image, forward
     state:str = 'waiting'    # waiting, running, paused, done, failed, ended
     share:float = 0.         # Of the run that is done
@@ -185,7 +185,8 @@ def run_flops(
 def method_factor(
     method:str, # A name from `METHODS`
 )->float:
-    "Arithmetic of a training, stages included, for that of an answer; the baseline's is 1, as is one without costs"
+    """Floating point operations of a whole training, stages included, divided by those of one forward pass at
+    inference; the ratio of the baseline counts as 1. 1 for a method whose cost is not known"""
     costs = kept_costs()
     ratio = costs.training/costs.flops
     cells = {l: o for e in ('table2', 'controls') for l,o in EXPERIMENTS[e].cells.items()}
@@ -275,7 +276,8 @@ def decide(
 
 # %% ../../nbs/69_lab.queue.ipynb #q0000020
 class Foreseen:
-    "A machine without runs: its clock is moved by `sleep`, and runs go on as `pace` says, `slow` times slower"
+    """A simulated machine, which trains nothing: `sleep` moves its clock, and the runs proceed `slow` times slower than
+    `pace` says"""
     def __init__(self, pace, slow=1., fails=()):
         self.pace,self.slow,self.now,self.jobs,self.log,self.fails = pace,slow,0.,{},[],set(fails)
     def clock(self): return self.now
@@ -591,7 +593,7 @@ def _unzip(file, to):
             if bad := z.testzip(): raise ValueError(f'{bad} has changed')
             z.extractall(to)
     except ZIP_ERRORS as e:
-        raise ValueError(f'{file} is damaged ({first_line(e)}): bring it again') from None
+        raise ValueError(f'{file} is damaged ({first_line(e)}): copy it again') from None
 
 @contextmanager
 def unpacked(

@@ -241,7 +241,7 @@ def _progress_line(store, table, label, seed, why, workers):
     no_answers = f'; no answers for the blind faces: {why}' if why else ''
     if r.state=='done': text = f'{100*r.accuracy:.2f} % in {r.hours:.2f} h{no_answers}'
     elif r.state=='failed': text = f'failed: {why or store.row(r.key)["error"]}'
-    else: text = f'no result: {why}' if why else 'another process is at it'
+    else: text = f'no result: {why}' if why else 'another process is working on it'
     left = hours_left(table, workers, r.hardware)
     ended = table.state.isin(['done', 'failed']).sum()
     return f'[{ended}/{len(table)}] {label}, seed {seed}: {text}' + (f'; about {left:.1f} h left' if left>0 else '')
@@ -276,7 +276,7 @@ def run_experiment(
         label,cfg = job
         key = run_key(cfg)
         if work.stopped or store.has(key) and not store.lacks_blind(key, cfg): return
-        if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is at it')
+        if store.is_running(key): return say(f'{label}, seed {cfg.seed}: another process is working on it')
         why = work(label, cfg)
         if not work.stopped:
             say(_progress_line(store, status(now, store.path, base, seeds), label, cfg.seed, why, max(workers, 1)))

@@ -15,9 +15,9 @@ from fastai.vision.all import *
 
 # %% ../../nbs/63_lab.statistics.ipynb #85235dde
 def mean_interval(
-    values, # A figure for each run; NaN and None are left out
+    values, # A number for each run; NaN and None are left out
     level:float=.95, # Of the interval
-    bounds:tuple=(-math.inf, math.inf), # The range of the figure: (0, 1) for an accuracy
+    bounds:tuple=(-math.inf, math.inf), # The range of the numbers: (0, 1) for an accuracy
 )->dict: # n, mean, sd, lo, hi; NaN where there are too few values
     "Mean, standard deviation (n-1) and Student's interval, within `bounds`"
     x = np.asarray([v for v in values if v is not None and not np.isnan(v)], dtype=float)
@@ -40,7 +40,7 @@ def did_not_learn(
 
 # %% ../../nbs/63_lab.statistics.ipynb #u1000005
 def pooled_sd(
-    cells, # The figures of each recipe, a list each
+    cells, # A list of numbers for each recipe, such as the accuracies of its runs
 )->tuple: # (standard deviation, degrees of freedom); NaN for none
     "The standard deviation within recipes"
     xs = [np.asarray(c, dtype=float) for c in cells if len(c)>1]

@@ -128,9 +128,9 @@ def read_predictions(
 def compact_logs(
     p:np.ndarray, # Probabilities, n x K
 )->np.ndarray: # Their logarithms in half precision
-    """Probabilities for a small file. A probability from 1/64 changes by less than .0005. The logarithm of a smaller
-    one changes by less than 1/400 of itself, and is at least that of 1e-12. The predicted class stays: among numbers
-    that became equal it gets the next larger one"""
+    """Probabilities for a small file. A probability of at least 1/64 changes by less than .0005. The logarithm of a
+    smaller one changes by less than 1/400 of itself, and is at least that of 1e-12. The predicted class stays: among
+    numbers that became equal it gets the next larger one"""
     p = np.asarray(p)
     if p.dtype==np.float16: p = p.astype(np.float32)                                   # 1e-12 would be 0
     few,logs = p.astype(np.float16).astype(np.float32),np.log(np.clip(p, 1e-12, None)).astype(np.float16)
@@ -151,7 +151,7 @@ def write_predictions(
     f:Path, # KEY.npz in a folder of a store
     p:dict, # names, probs, and what else there is, see `Store.predictions`
 ):
-    "Write predictions as a store keeps them, in one piece; of the last epoch its answers"
+    "Write predictions as a store keeps them, whole or not at all; of the last epoch only the predicted classes"
     p = dict(_small(k, np.asanyarray(a)) for k,a in _last_answers(p).items())
     with atomic_path(f) as tmp, zipfile.ZipFile(tmp, 'w') as z:
         for k,a in p.items():
@@ -194,7 +194,8 @@ class Store:
 # %% ../../nbs/61_lab.store.ipynb #e1000012
 @patch
 def rows(self:Store)->pd.DataFrame:
-    "All finished runs, the newest last; `has_blind`: with blind predictions. Raises `ValueError` for a damaged row"
+    """All finished and failed runs (`error`), the newest last; `has_blind`: with blind predictions. Raises `ValueError`
+    for a damaged row"""
     rows = [dict(read_row(f), has_blind=self.blind_file(f.stem).is_file()) for f in _files(self.path/'rows', 'json')]
     if not rows: return pd.DataFrame(columns=['key', 'finished', 'error', 'has_blind'])
     return pd.DataFrame(rows).sort_values('finished', ignore_index=True)
@@ -211,7 +212,7 @@ def tested(self:Store)->pd.DataFrame:
 def predictions(self:Store,
     key, # Of a run
     split:str='valid', # 'valid', 'test' or 'blind'
-)->dict: # names, target, probs, last_answers, seen; votes of FERPlus; on validation also flip_probs and tsne
+)->dict: # names, probs, target, last_answers, seen, votes; valid: flip_probs, tsne; blind: names, probs, flip_probs
     "Predictions of a run. Raises `FileNotFoundError` where they are missing, `ValueError` where the file is damaged"
     f = self.path/('predictions' if split=='valid' else split)/f'{key}.npz'
     if f.is_file(): return read_predictions(f)
@@ -246,7 +247,7 @@ def _same_study(a, b): return all(a[k]==b[k] for k in ('name', 'cells', 'base', 
 def upgrade_study(
     d:dict, # Content of a study's file, of any version
 )->dict:
-    "The same in today's words; of an experiment that is known here, what it shows is told as today"
+    "A study with the field names of today; `about` of a registered experiment is the text of today"
     name = d.get('name')
     def label(l):
         if 'preset' in d['base']: l = re.sub('^plain\\b', 'baseline', re.sub('^paper\\b', 'maca', l))
@@ -426,7 +427,7 @@ def keep_blind_hits(
     self:Store,
     labels, # CSV, as for `score_blind_runs`, which has found no fault
 )->Path:
-    "Write to `blind/hits.npz` which answer of each run is right, for the comparisons of a report"
+    "Write to `blind/hits.npz` the true class of each face, and which runs predict it, for the comparisons of a report"
     truth,rows = read_blind_labels(labels),self.rows()
     truth,rows = truth[truth!=''],rows[rows.has_blind & rows.error.isna()]
     def of_run(r):

@@ -53,7 +53,7 @@ PUBLISHED_METHODS = pd.read_csv(PACKAGE/'published_methods.csv', dtype=str).fill
 
 def published_accuracy(
     data:str, # 'rafdb' or 'ferplus'; there are no numbers for other data
-)->pd.DataFrame: # Text, a row a method: Table 2 of the paper, own paper, one harness; '*': another protocol
+)->pd.DataFrame: # Text, one row per method: Table 2, its own paper, numbers by EAC's authors; '*': another protocol
     "Published accuracies in percent"
     p = PUBLISHED_METHODS
     if data not in p: return pd.DataFrame('', p.index, ['paper, Table 2 %', 'own paper %', 'one harness %'])
@@ -164,7 +164,7 @@ class StudyRows(RunPool):
         store, # A `Store`
         experiment, # A name from `EXPERIMENTS`, or an `Experiment`
         base:RunConfig=None, # The scale
-        seeds=3, # A number of seeds, a list of them, or a list for each cell
+        seeds=3, # A number of seeds, a list of them, or a dict: label of a cell -> list
         split:str='valid', # Images that are compared: 'valid', 'test' or 'blind'
     ):
         super().__init__(store, split)
@@ -763,7 +763,7 @@ def run_figures(
     experiment, base, seeds, # As in `results_table`
     pick, # Row -> dict of figures; the row is empty where the run is missing or failed
 )->pd.DataFrame: # Index (label, seed), of all runs that are planned; `attrs['run_by_run']`: cells without a mean
-    "Figures of each run of a study"
+    "The numbers that `pick` takes from each run of a study"
     runs = StudyRows(store, experiment, base, seeds)
     def is_nan(v): return isinstance(v, float) and np.isnan(v)
     def row(k): return {n: v for n,v in runs.rows[k].items() if not is_nan(v)} if runs.finished(k) else {}

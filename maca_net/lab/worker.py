@@ -13,6 +13,6 @@ def end_with_parent():
     "End this process as soon as its standard input, a pipe from the process that started it, is closed"
     def watch():
         while os.read(0, 1): pass                   # returns b'' once the other end is closed
-        os.write(2, b'the process that started this run has ended: the run stops here, and can be gone on with\n')
+        os.write(2, b'the process that started this run has ended: the run stops here, and can be continued\n')
         os._exit(1)                                 # from a thread, sys.exit would end the thread only
     threading.Thread(target=watch, daemon=True).start()

@@ -24,7 +24,7 @@ def none_of(readings):
 @dataclass(frozen=True)
 class Stage:
     "A network that is trained before a method's own, to write the labels that the method trains on"
-    method:Any              # Name of a method, or a `Method`. Readings of the run's class are replaced by the run's
+    method:Any              # Name of a method, or a `Method`; readings of the run's class are taken from the run
     write_labels:Callable   # (learner, labels) -> labels: a table for `LabelTable`, with a row an image
 
 # %% ../../nbs/25_methods.base.ipynb #c4ec0002
@@ -64,14 +64,14 @@ class Method:
     terms:Callable = none_of            # readings -> list of `LossTerm`, which are added to cross-entropy or replace it
     cbs:Callable = none_of              # readings -> list of other callbacks
     views:Callable|None = None          # B x 3 x S x S -> tuple of such batches, the main view first; training only
-    rows:bool = False                   # Batches carry their images' numbers; the labels stand in a `LabelTable`
+    rows:bool = False                   # Batches carry the indices of their images; the labels are in a `LabelTable`
     stages:tuple = ()                   # `Stage`s, in order
     readings:Any = NoReadings()         # The choices it offers, and its own reading of each
     signals:Callable|None = None        # (network, x, y) -> {name: B, larger for a more ambiguous face, or B x K}
     recipe:dict = field(default_factory=dict)   # Options of `RunConfig` in place of the paper's
     epochs:int = 60                     # Of the authors' training, for which the steps of their schedule are made
     check:Callable = check_nothing      # `RunConfig` -> raises `ValueError`, which names the option and says what to do
-    variant_of:str = ''                 # A method with other readings and recipe only; runs are stored under its name
+    variant_of:str = ''                 # The method of which this is another recipe; runs are stored under that name
     cite:str = ''                       # Where it comes from
 
     def __post_init__(self):
@@ -93,10 +93,10 @@ def get_recipe(
 def claim_text(
     claim:str, # What is measured
     figure:float, # What was found
-    threshold:float, # What the claim asks for, or the figure of a plain network
+    threshold:float, # What the claim asks for, or the value of the baseline
     below:bool=False, # Whether the figure has to be below the threshold, not above
 )->str:
-    "A figure, its threshold, and whether the threshold was reached"
+    "A value, its threshold, and whether the threshold was reached"
     reached = figure<threshold if below else figure>threshold
     return (f'{claim}: {figure:.2f}, threshold {"below" if below else "above"} {threshold:.2f}: '
         f'{"reached" if reached else "not reached"}')

@@ -27,7 +27,7 @@ def put_cbam(
     backbone, # With residual blocks of torchvision or of dlib29, changed in place
     readings=CBAMReadings(), # Of the modules
 ):
-    "Put a CBAM behind the last batch norm of every residual block. Raises `ValueError` where there is no such block"
+    "Put a CBAM after the last batch norm of every residual block. Raises `ValueError` where there is no such block"
     from torch import nn
     from torchvision.models.resnet import BasicBlock, Bottleneck
     from maca_net.models.dlib29 import Dlib29Block

@@ -24,7 +24,7 @@ class DMUEReadings:
     soft_weight:float=.5               # ω
     similarity_weight:float=10.        # γ; 1000 in the code, which trains by Adam
     ramp:float=.3                      # r, as a share of the epochs
-    dropout:float=.5                   # share of the pooled map that is left out in training
+    dropout:float=.5                   # dropout rate on the pooled map
     similarity:str='features'          # what of a branch is compared: 'features', or 'logits' as in the code
 
     def __post_init__(self):

@@ -148,7 +148,7 @@ def judge_other_half(
     learn, # A `Learner` that was trained on one half
     labels, # n class numbers; from the stage before n x 2
     which:int, # The half
-): # After half 0 n x 2: the labels of the data, and those of now. After half 1 n labels of now
+): # After half 0, n x 2: the labels of the data and the current labels. After half 1, n: the current labels
     "The table of labels, where the faces of the other half are judged"
     import torch
     labels = labels.cpu().as_subclass(torch.Tensor).long()

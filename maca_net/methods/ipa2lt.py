@@ -42,7 +42,7 @@ def stochastic_rows(
     confusions, # A x K x K
     eps:float=1e-5, # Least entry before the division
 ): # A x K x K, rows sum to 1
-    "Confusion matrices brought back into place"
+    "Confusion matrices with entries clamped to at least `eps`, then each row divided by its sum"
     t = confusions.clamp(min=eps)
     return t/t.sum(-1, keepdim=True)
 
@@ -63,7 +63,7 @@ def annotator_loss(
 
 # %% ../../nbs/45_methods.ipa2lt.ipynb #3b3835b6
 def ipa2lt_head(net, fmap):
-    "Logits of the truth, and in training the confusion matrices, which are brought back into place before"
+    "Logits of the true class; in training also the confusion matrices, made valid by `stochastic_rows`"
     import torch
     features = fmap.mean((2,3))
     out = dict(logits=net.classifier(features), features=features)

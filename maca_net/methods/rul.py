@@ -18,7 +18,7 @@ class RULReadings:
     "Choices of RUL. A wrong value raises a `ValueError`"
     dim:int=64          # of the feature and of the variance
     grid:int=7          # side of the map that the branches see
-    dropout:float=.4    # share of the map that is left out in training
+    dropout:float=.4    # dropout rate on the last map
 
     def __post_init__(self):
         for k,most in dict(dim=4096, grid=32).items():

@@ -28,7 +28,7 @@ RESNETS = ('resnet18', 'resnet34', 'resnet50')
 
 @contextmanager
 def _still_stats(module):
-    "In the block batch norm does not update its running statistics, as the first pass did so for this batch"
+    "Inside the `with`, batch norms keep their running statistics: the first pass has updated them for this batch"
     bns = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     was = [(m.momentum, m.num_batches_tracked.clone()) for m in bns]
     for m in bns: m.momentum = 0.
@@ -66,7 +66,7 @@ class ResNetBackbone(nn.Module):
         return x
 
     def maps(self, x):
-        "The maps behind the four stages, for methods that look at more than the last one"
+        "The feature maps after the four stages, for methods that look at more than the last one"
         maps = [self.stem_map(x)]
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4): maps.append(self._run(stage, maps[-1]))
         return maps[1:]
@@ -116,7 +116,7 @@ class Weights:
     sha256:str=''             # SHA-256 of the file, or its first digits; '' if it was not published
     also:tuple=()             # SHA-256 of other files with the same weights
     url:str=''                # Where the file comes from
-    stats:tuple=None          # Mean and standard deviation of their training; None: those of the backbone
+    stats:tuple=None          # Mean and sd that normalised their training images; None: those of the backbone
 
 # %% ../../nbs/14_models.backbones.ipynb #e9a94c37
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Backbone:
     build:Callable                  # (stem, last_stride) -> module, B x 3 x S x S -> B x C x h x w
     channels:int=None               # C; None: the module's `num_features`
     size:int=224                    # Native image size in pixels
-    stats:tuple=STATS['imagenet']   # Mean and standard deviation of its input
+    stats:tuple=STATS['imagenet']   # Mean and standard deviation to normalise its images with
     weights:dict=field(default_factory=dict)    # Name -> `Weights`; 'imagenet' is the usual choice
     stems:tuple=('imagenet',)       # Of `STEMS`, those that it can be built with; 'imagenet' stands for its own
     read:Callable=None              # file -> names to tensors, for files that `read_weights` cannot read, else None

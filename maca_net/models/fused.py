@@ -22,7 +22,7 @@ def _runs_in_order(m):
 def fold_batch_norms(
     m, # A module in eval mode, changed in place
 ):
-    "Fold each batch norm that is computed directly behind a convolution into the convolution"
+    "Fold each batch norm that is computed directly after a convolution into the convolution"
     names = list(m._modules) if _runs_in_order(m) else []
     for a,b in zip(names, names[1:]):
         # another subclass may do more than its parent

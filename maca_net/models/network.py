@@ -96,7 +96,7 @@ class StageBranches(nn.Module):
         if not (self.training or self.shown): return self.stage(x)
         return torch.cat([self.stage(x), *(c(x) for c in self.copies)])
     def start(self):
-        "Before their first training the copies become those of the stage as it is now"
+        "Copy the current weights of the stage into the copies, once, before they are first trained"
         if self.started: return
         for c in self.copies: c.load_state_dict(self.stage.state_dict())
         self.started.fill_(1)

@@ -59,7 +59,7 @@ def predict_blind(
     device, # Where the model is
     stats, # Mean and standard deviation that it was trained with
 )->dict: # names; probs and flip_probs, n x K in half precision
-    "What a model answers for blind faces, and the mean of each answer and that for its mirror image"
+    "Probabilities of a model for blind faces, without and with averaging over each face and its mirror image"
     dl = eval_dl(faces, size, device, stats=stats)
     both = dict(probs=False, flip_probs=True)
     probs = {k: predict_probs(model, dl, flip).astype(np.float16) for k,flip in both.items()}

@@ -75,7 +75,7 @@ class FitOptions(NetworkOptions):
     bs:int = _opt(None, "batch size (default: the paper's, 32 for RAF-DB, else 64)", least=2, most=1_000_000)
     lr:float = _opt(None, 'highest learning rate, reached at the end of the warm-up '
         f'(default: {_OWN} {PAPER_RECIPE["lr"]})')
-    schedule:str = _opt(None, "step: x 0.1 every --step epochs; cosine: down to 0; one_cycle: fastai's "
+    schedule:str = _opt(None, "step: times --gamma every --step epochs; cosine: down to 0; one_cycle: fastai's "
         f"(default: {_OWN} {PAPER_RECIPE['schedule']})", choices=SCHEDULES)
     step:int = _opt(None, f"epochs between the drops of the step schedule (default: {_OWN} {PAPER_RECIPE['step']})",
         least=1)
@@ -102,12 +102,14 @@ class FitOptions(NetworkOptions):
     skip_easy:float = _opt(0., 'share of the easy faces (loss below the mean) that an epoch leaves out, to save time; '
         'drawn anew each epoch, and the other easy faces count for more; .5 is usual. Only cross-entropy is '
         'reweighted')
-    backbone_lr:float = _opt(None, 'learning rate of the backbone as a share of --lr, useful with pretrained weights '
-        f'(default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
+    backbone_lr:float = _opt(None, 'learning rate of the backbone as a multiple of --lr, useful with pretrained '
+        f'weights (default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
     frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')
-    teacher:str = _opt(None, 'finished runs, separated by commas; their answers for the training faces are targets')
+    teacher:str = _opt(None, 'finished runs or ensembles, separated by commas, for distillation: their mean '
+        'probabilities for the training faces become a part of the targets (--teacher_weight)')
     teacher_weight:float = _opt(.5, "share of the teachers' answers in the targets; rest: labels or votes (--target)")
-    seed:int = _opt(0, 'seed of the run: start of the network, order, augmentation', **_SEED)
+    seed:int = _opt(0, 'seed of the run: initial weights that are not pretrained, order of the images, '
+        'augmentation', **_SEED)
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
     precision:str = _opt('auto', 'number format; auto: the fastest that the hardware supports', choices=PRECISIONS)
     accumulate:int = _opt(1, 'batches whose gradients one step adds up: --bs 32 --accumulate 2 is like --bs '
@@ -141,7 +143,7 @@ def _check_numbers(cfg):
     if not 0<=cfg.noise<1: raise ValueError(f'noise is a share in 0..1, below 1, not {cfg.noise}')
     if not cfg.wd>=0: raise ValueError(f'wd is at least 0, not {cfg.wd}')
     if cfg.ema is not None and not 0<=cfg.ema<1:
-        raise ValueError(f'ema is a share in 0..1 (0: off), not {cfg.ema}')
+        raise ValueError(f'ema is a decay from 0 (off) to below 1, not {cfg.ema}')
     if not 0<=cfg.label_smoothing<1:
         raise ValueError(f'label_smoothing is a share in 0..1, below 1, not {cfg.label_smoothing}')
     if cfg.grow is not None and cfg.grow>cfg.size:
@@ -149,7 +151,7 @@ def _check_numbers(cfg):
     if not 0<=cfg.skip_easy<1: raise ValueError(f'skip_easy is a share in 0..1, below 1, not {cfg.skip_easy}')
     if cfg.skip_easy and cfg.balance not in (None, 'none'):
         raise ValueError(f'skip_easy gives faces other weights, and so does balance {cfg.balance}: leave out one')
-    if not 0<=cfg.backbone_lr<=10: raise ValueError(f'backbone_lr is a share of lr, 0 to 10, not {cfg.backbone_lr}')
+    if not 0<=cfg.backbone_lr<=10: raise ValueError(f'backbone_lr is a factor on lr, 0 to 10, not {cfg.backbone_lr}')
     if cfg.frozen and cfg.schedule=='one_cycle': raise ValueError('frozen is for the schedules step and cosine: leave '
         'it out')
     if not 0<=cfg.frozen<cfg.epochs:
@@ -262,7 +264,7 @@ AS_IMAGENET = ('resnet18', 'resnet34', 'resnet50')
 def input_stats(
     cfg:RunConfig, # A run
 )->tuple: # Mean and standard deviation of each colour
-    "What the input of a run is normalised with. Raises `ValueError` or `ImportError` for a backbone that nobody knows"
+    "What the input of a run is normalised with. Raises `ValueError` or `ImportError` for an unknown backbone"
     if cfg.stats is not None: return STATS[cfg.stats]
     if cfg.weights is None and cfg.arch in AS_IMAGENET: return STATS['imagenet']
     import maca_net.models.dlib29                           # noqa: F401, registers itself
@@ -272,7 +274,7 @@ def input_stats(
 # %% ../../nbs/50_runs.config.ipynb #05dc1ee0
 @dataclass(frozen=True)
 class RunPlan:
-    "The parts of a run: each station of `train_run` receives its own"
+    "The parts of a run: each step of `train_run` receives its own"
     data:Any            # `DatasetSpec`
     read:dict           # Keywords of its reader
     method:Any          # `Method`
@@ -284,7 +286,7 @@ class RunPlan:
 def resolve(
     cfg:RunConfig, # Options
 )->RunPlan:
-    "A run's options as the parts that do the work. Raises `ValueError` for a backbone that nobody knows"
+    "The options of a run, divided into parts. Raises `ValueError` or `ImportError` for an unknown backbone"
     def part(cls, **kw): return cls(**{f.name: getattr(cfg, f.name) for f in fields(cls) if f.name not in kw}, **kw)
     spec,balance = DATASETS[cfg.data],None if cfg.balance=='none' else cfg.balance
     return RunPlan(spec, {k: getattr(cfg, k) for k in spec.options}, METHODS[cfg.method], cfg.get_readings(),
@@ -369,7 +371,7 @@ def track_of(
     weights, # Option of `RunConfig`; or what a result or the options of a study say of the weights
     teachers=(), # Tracks of the teachers, from `teacher_tracks`
 )->str: # 'scratch', 'imagenet', 'face', or 'weights NAME'; of a student such as 'scratch + teacher (face)'
-    "What a run had learnt from before the run"
+    "The track of a run: what its start weights were pretrained on, and the tracks of its teachers"
     if isinstance(weights, dict): weights = f"{weights.get('weights') or 'unknown'}:{weights.get('sha256') or ''}"
     if not weights: return 'scratch' + _taught_by(teachers)
     words,digits = re.fullmatch('(.*?)(?::([0-9a-f]{8,64}|))?', str(hashed_name(weights)), re.S).groups('')
@@ -410,7 +412,7 @@ def scale_name(
     cfg:RunConfig, # A run
     teachers=None, # Tracks of its teachers; None: as their folders say
 )->str: # Such as 'resnet34, 224 px, 60 epochs, batch 64, from scratch'
-    "What makes a result large or small, to stand beside it"
+    "The options on which the level of accuracy depends most, as a short text to show beside a result"
     start = start_text(cfg.weights, teacher_tracks(cfg.teacher) if teachers is None else teachers)
     return f'{cfg.arch}, {cfg.size} px, {cfg.epochs} epochs, batch {cfg.bs*cfg.accumulate}, {start}'
 

@@ -180,7 +180,7 @@ def mean_temperatures(
 def evaluate_ensemble(
     run, # Folder of an ensemble
     split:str='valid', # 'train', 'valid' or 'test'
-    flip:bool=False, # The mean of each face's answer and its mirror image's
+    flip:bool=False, # Average the probabilities of each face and of its mirror image
     epoch:str='best', # An ensemble has no other
     **kwargs, # Further options of `score_run`
 )->dict:

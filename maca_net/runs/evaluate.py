@@ -29,7 +29,7 @@ from .config import *
 def predict_probs(
     model, # Images B x 3 x S x S to logits B x K; left in eval mode
     dl, # Loader of normalised images on the model's device, see `eval_dl`
-    flip:bool=False, # The mean of each image's answer and its mirror image's
+    flip:bool=False, # Average the probabilities of each image and of its mirror image
 )->np.ndarray: # n x K
     "Probabilities of the images in `dl`, in their order. Raises `FloatingPointError` for NaN"
     model.eval()
@@ -373,7 +373,7 @@ def score_run(
     on_bad:str='error', # See the readers
     device=None, # Where to compute
     epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
-    flip:bool=False, # The mean of each image's answer and its mirror image's
+    flip:bool=False, # Average the probabilities of each image and of its mirror image
 # (scores and what they were taken on, with `calibration` where the run has a temperature;
 # predictions: names, target, probs, FERPlus's votes, seen where that is known)
 )->tuple:

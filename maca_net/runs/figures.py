@@ -64,15 +64,15 @@ def plot_reliability(
     bins:int=15, # Of as many faces each
     ax=None, # Where to draw
 ): # The axes
-    "How often the answer is right against how sure it is, before and after the temperature"
+    "Reliability diagram: accuracy against confidence, before and after calibration with the temperature"
     ax = ax or plt.subplots(figsize=(4.7,4.7))[1]
     calibrated = cross_fitted(probs, targs) if calibrated is None else calibrated
-    ax.plot([0,1], [0,1], color='.7', lw=1, label='as sure as right')
-    for p,name,color in ((probs, 'as it answers', '#d95f02'), (calibrated, 'with temperature', '#1b9e77')):
+    ax.plot([0,1], [0,1], color='.7', lw=1, label='perfect calibration')
+    for p,name,color in ((probs, 'uncalibrated', '#d95f02'), (calibrated, 'calibrated', '#1b9e77')):
         errors = f'ECE {ece(p, targs):.3f} (equal mass {ece(p, targs, bins, True):.3f})'
         _plot_bins(reliability(p, targs, bins), ax, color=color, label=f'{name}: {errors}')
     n = sorted({b['n'] for b in reliability(probs, targs, bins)})
-    ax.set(xlabel='probability of the answer', ylabel='share that is right', xlim=(0,1), ylim=(0,1), aspect='equal',
+    ax.set(xlabel='confidence', ylabel='accuracy', xlim=(0,1), ylim=(0,1), aspect='equal',
         title=f'{len(targs)} faces, {" or ".join(map(str, n))} in each point')
     ax.legend(loc='lower right', fontsize=8)
     return ax

@@ -104,7 +104,7 @@ def plot_tsne(
     ax=None, # Where to draw
 ):
     """t-SNE of the features (paper, Figure 7), the silhouette of the *features* in the title: t-SNE's distances mean
-    nothing"""
+    nothing. Raises `ValueError` for fewer than 4 faces"""
     f,y = get_features(learn, dl, kind, max_n)
     f = f.reshape(len(f), -1)                                     # the heads side by side
     if len(f)<4: raise ValueError(f'{len(f)} faces are too few for t-SNE')
@@ -133,7 +133,8 @@ def plot_attention(
     img, # Path, PIL image or uint8 array
     axs=None, # 2 x (H+1) axes
 ):
-    "The face, then for each head the attention that each position receives (above) and its gate (below)"
+    """The face, then for each head the attention that each position receives (above) and its gate (below). Raises
+    `ValueError` for a network without heads"""
     model = get_model(learn.model)
     if getattr(model, 'heads', None) is None: raise ValueError('this model has no attention heads')
     x,face = _input(learn, img)

@@ -21,7 +21,7 @@ def teacher_list(
     text:str, # Folders of finished runs, separated by commas
 )->list: # Paths
     """The teachers that an option names, in place of an ensemble its members. Raises `FileNotFoundError` for a folder
-    that holds no finished run"""
+    that holds no finished run, `ValueError` for a text without a name"""
     runs = teacher_runs(text)
     if not runs: raise ValueError(f'teacher {text!r} names no run: pass folders of finished runs, separated by commas')
     for r in runs:
@@ -44,7 +44,8 @@ def teacher_facts(
 def teacher_temperature(
     run, # Folder of a finished run
 )->float: # Of the mean of the answers for a face and its mirror image
-    "Raises `FileNotFoundError` where a run has neither a temperature nor the answers to fit one"
+    """The temperature of a teacher, from its metrics.json or fitted to its validation predictions. Raises
+    `FileNotFoundError` where a run has neither"""
     fitted = read_scores(Path(run)/'metrics.json').get('calibration')
     try: fitted = fitted or calibrations(read_valid_predictions(run))
     except FileNotFoundError as e:

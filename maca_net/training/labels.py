@@ -23,7 +23,7 @@ class LabelTable(FitCallback):
     "Takes the labels of each training batch from a table, a row an image. For loaders of `face_dls`"
     order,state_attrs,all_kept = -8,('table', 'keep'),False
     def __init__(self,
-        table=None, # n class numbers (-1: the image is left out), or n x K votes; None: those of the data
+        table=None, # n class numbers (-1: left out), n x K votes, or n x A labels of A annotators; None: of the data
     ): self.table,self.keep,self.before_trial,self.numbered = table,None,None,None
 
     def start_fit(self):
@@ -37,10 +37,10 @@ class LabelTable(FitCallback):
         if is_trial(self.learn): self.before_trial = self.table.clone(),self.keep.clone()
 
     def _number(self, dl):
-        "Let batches carry the numbers of their images until the fit is over"
+        "Let batches carry the indices of their images until the fit is over"
         # a wrapper of several processes, or a loader of another package, has no such switch
         if not hasattr(type(dl), 'rows'):
-            raise ValueError('LabelTable needs batches that carry the numbers of their images: face_dls(rows=True)')
+            raise ValueError('LabelTable needs batches that carry the indices of their images: face_dls(rows=True)')
         dl.rows,self.numbered = True,dl
 
     def _labelled(self):
@@ -78,7 +78,7 @@ class LabelTable(FitCallback):
 # %% ../../nbs/27_training.labels.ipynb #47e16b59
 @patch
 def write(self:LabelTable,
-    rows, # Numbers of images
+    rows, # Indices of training images
     labels, # Their new labels: class numbers, or rows of votes
 ):
     "Change labels; a new label is used from the next time that the image is drawn"

@@ -111,8 +111,8 @@ def set_precision(
     precision:str, # 'auto', 'bf16', 'fp16' or 'fp32'
     device, # Where it trains
 ):
-    """Set the precision of a network. With half precision its memory layout is channels-last, and where a CPU has matrix
-    units they compute its small maps"""
+    """Set the precision of a network. In bf16 and fp16 its memory layout is channels-last. In bf16 on a CPU with AMX,
+    `use_matmul` changes the convolutions on its small feature maps. Raises `ValueError` as `pick_precision` does"""
     net.precision = pick_precision(precision, device)
     if net.precision!='fp32': net.to(memory_format=torch.channels_last)
     if net.precision=='bf16' and has_amx(device): use_matmul(net)
@@ -159,7 +159,7 @@ def maca_learner(
     labels=None, # The table that a method with `rows` starts from, see `LabelTable`
     lr:float=PAPER_RECIPE['lr'], wd:float=PAPER_RECIPE['wd'], # Default rate; weight decay, coupled
     opt_func=TorchSGD, # Optimizer
-    metrics=None, # Further metrics, besides accuracy, macro accuracy, accuracy on images not in train, cross-entropy
+    metrics=None, # Further metrics, besides accuracy (all, macro, deduplicated; see notebook 22) and cross-entropy
     cbs=None, # More callbacks
     weights=None, # Start of the backbone, see `build_network`
     stem:str='imagenet', # See `create_backbone`

@@ -17,7 +17,7 @@ from .terms import *
 def epoch_rows(
     recorder, # fastai's, after an epoch
 )->list: # A dict an epoch: name -> number
-    "The columns by their names, without `valid_loss`, which `valid_ce` is; `epoch` from 1; `lr` at its end"
+    "The columns by their names, with `valid_ce` but without `valid_loss`; `epoch` from 1; `lr` at its end"
     rows,names = [],recorder.metric_names[1:-1]
     for i,(values,last) in enumerate(zip(recorder.values, recorder.iters), 1):
         row = {k: float(v) for k,v in zip(names, values) if v is not None and k!='valid_loss'}

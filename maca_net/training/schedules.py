@@ -164,9 +164,9 @@ class EMA(FitCallback):
 @contextmanager
 def climbed(
     learn, # A `Learner` whose parameters have gradients
-    rho:float, # Length of the way, in the space of all parameters
+    rho:float, # Norm of the perturbation of all parameters
 ):
-    "Move the weights by the length `rho` up the gradient, and put them back afterwards"
+    "Perturb the weights by `rho` in the direction of the gradient, and put them back afterwards"
     ps = [p for p in learn.model.parameters() if p.grad is not None]
     with torch.no_grad():
         was = [p.detach().clone() for p in ps]
@@ -192,10 +192,10 @@ def _random_state(): return torch.get_rng_state(),torch.cuda.get_rng_state_all()
 
 # %% ../../nbs/29_training.schedules.ipynb #sam00004
 class SAM(FitColumns):
-    "Takes each step with the gradient at a nearby point up the gradient (Foret et al. 2021); column `sharpness`"
+    "Takes each step with the gradient at the perturbed weights (Foret et al. 2021); column `sharpness`"
     order,total,count,state = 7,0.,0,None
     def __init__(self,
-        rho:float=.05, # Length of the way; 0: the optimizer alone
+        rho:float=.05, # Norm of the weight perturbation (Foret et al. 2021); 0: the optimizer alone
     ):
         if not rho>=0: raise ValueError(f'rho of SAM is a length >= 0, not {rho}')
         self.rho = rho

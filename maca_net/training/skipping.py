@@ -99,7 +99,7 @@ def _check(self:SkipEasy):
     "Raises `ValueError` for a training in which images cannot be weighted"
     cbs,dl = self.learn.cbs,self.dls.train
     if not any(isinstance(cb, LabelTable) for cb in cbs):
-        raise ValueError('SkipEasy needs the numbers of the images: add the callback LabelTable()')
+        raise ValueError('SkipEasy needs the indices of the images: add the callback LabelTable()')
     not_with = {'a balance of the classes': getattr(dl, 'weights', None) is not None
             or getattr(self.dls, 'class_weights', None) is not None,
         'MixUp or CutMix': any(isinstance(cb, MixHandler) for cb in cbs),

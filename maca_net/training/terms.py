@@ -26,7 +26,7 @@ class ModelOutputs(Callback):
         # the weights of the classes
         if isinstance(self.loss_func, BaseLoss): self.loss_func.to(_dtype(self.learn.model))
     def before_batch(self):
-        # numbers of images that no `LabelTable` took
+        # indices of images that no `LabelTable` took
         if len(self.yb)>1 and getattr(self.dl, 'rows', False): self.learn.yb = self.yb[:1]
         if _dtype(self.learn.model)==torch.float64: self.learn.xb,self.learn.yb = map(_doubles, (self.xb, self.yb))
     def after_pred(self):
