@@ -23,7 +23,7 @@ class SoftLabels:
     drop:bool=False           # Whether faces without enough votes for the classes taken are left out of the loss
     def __post_init__(self):
         check_choice('mode', self.mode, MODES)
-        if not 0<=self.outlier<.5: raise ValueError(f'outlier is a share of the votes from 0 to below 0.5, not {self.outlier}')
+        if not 0<=self.outlier<.5: raise ValueError(f'outlier is a share of votes, 0 to .5, not {self.outlier}')
 
 # %% ../../nbs/39_methods.soft_labels.ipynb #85a26381
 def voted(
