@@ -66,7 +66,7 @@ def _input_grad(grad, by_position, weight, x, stride, padding):
     return out[:, padding:padding+H, padding:padding+W].permute(0,3,1,2)
 
 # %% ../../nbs/16b_models.small_maps.ipynb #small011
-_CHANNELS_A_POSITION = 7                     # channels for each output position; with fewer, `Conv2d` is faster
+_CHANNELS_A_POSITION = 12                    # channels for each output position; with fewer, `Conv2d` is faster
 
 class MatmulConv2d(nn.Conv2d):
     "A `Conv2d` that computes small maps by matrix products, in training in bf16 on a CPU; see `use_matmul`"
