@@ -11,59 +11,75 @@ from torch import nn
 from torch.nn import functional as F
 
 # %% ../../nbs/16b_models.small_maps.ipynb #small005
+def _output_size(size, kernel, stride, padding):
+    "(h, w) of the output of a convolution"
+    return tuple((s+2*p-k)//t+1 for s,k,t,p in zip(size, kernel, stride, padding))
+
 def map_columns(
     x, # N x C x H x W
-    k:int, # Side of the kernel
-    stride:int=1, padding:int=0, # Of the convolution
-): # Nhw x kkC
+    kernel:tuple, # Height and width
+    stride:tuple=(1,1), padding:tuple=(0,0), # In height and width
+    groups:int=1, # Into which the channels are divided
+): # groups x Nhw x (kernel area * C/groups)
     """im2col: the input patch of each output position as one row, its channels last. Raises `RuntimeError` where the
     kernel is larger than the padded map"""
-    x = F.pad(x.permute(0,2,3,1), (0,0,*[padding]*4))
-    n,H,W,c = x.shape
-    h,w = ((o-k)//stride+1 for o in (H, W))
+    (kh,kw),(ph,pw),(n,c) = kernel,padding,x.shape[:2]
+    h,w = _output_size(x.shape[2:], kernel, stride, padding)
+    x = F.pad(x.permute(0,2,3,1), (0,0,pw,pw,ph,ph))
     a,b,d,e = x.stride()
-    return x.as_strided((n,h,w,k,k,c), (a,b*stride,d*stride,b,d,e)).reshape(n*h*w, k*k*c)
+    c = c//groups
+    patches = x.as_strided((groups,n,h,w,kh,kw,c), (c*e,a,b*stride[0],d*stride[1],b,d,e))
+    return patches.reshape(groups, n*h*w, kh*kw*c)
 
 # %% ../../nbs/16b_models.small_maps.ipynb #small007
 class _MatmulConv(torch.autograd.Function):
-    "A convolution with a square kernel, N x C x H x W and O x C x k x k -> N x O x h x w, by matrix products"
+    "A convolution, N x C x H x W and O x C/groups x kh x kw -> N x O x h x w, by matrix products"
     generate_vmap_rule = True
     @staticmethod
     def setup_context(ctx, inputs, output):
-        x,weight,ctx.stride,ctx.padding = inputs
-        ctx.save_for_backward(x, weight)                        # the columns are k*k times as large
+        x,weight,*ctx.how = inputs
+        ctx.save_for_backward(x, weight)                        # the columns are larger by the area of the kernel
 
     @staticmethod
-    def forward(x, weight, stride, padding):
-        (n,_,H,W),(o,_,k,_) = x.shape,weight.shape
-        h,w = ((s+2*padding-k)//stride+1 for s in (H, W))
-        y = map_columns(x, k, stride, padding)@weight.permute(0,2,3,1).reshape(o, -1).t()
-        return y.view(n,h,w,o).permute(0,3,1,2)
+    def forward(x, weight, stride, padding, groups):
+        n,o = len(x),len(weight)
+        h,w = _output_size(x.shape[2:], weight.shape[2:], stride, padding)
+        columns = map_columns(x, weight.shape[2:], stride, padding, groups)
+        y = columns@_as_matrices(weight, groups).transpose(1,2)                               # groups x Nhw x O/groups
+        return y.transpose(0,1).reshape(n,h,w,o).permute(0,3,1,2)
 
     @staticmethod
     def backward(ctx, grad):
         x,weight = ctx.saved_tensors                            # read once: checkpointing allows no second time
-        o,c,k = weight.shape[:3]
-        by_position = grad.permute(0,2,3,1).reshape(-1, o)
+        stride,padding,groups = ctx.how
+        o,c,kh,kw = weight.shape
+        by_channel = grad.permute(0,2,3,1).reshape(-1, groups, o//groups).permute(1,2,0)      # groups x O/groups x Nhw
         gx = gw = None
-        if ctx.needs_input_grad[0]: gx = _input_grad(grad, by_position, weight, x, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[0]: gx = _input_grad(grad, by_channel, weight, x, stride, padding, groups)
         if ctx.needs_input_grad[1]:
-            gw = by_position.t().contiguous()@map_columns(x, k, ctx.stride, ctx.padding)
-            gw = gw.view(o,k,k,c).permute(0,3,1,2)
-        return gx,gw,None,None
+            gw = by_channel.contiguous()@map_columns(x, (kh,kw), stride, padding, groups)
+            gw = gw.view(o,kh,kw,c).permute(0,3,1,2)
+        return gx,gw,None,None,None
 
-def _input_grad(grad, by_position, weight, x, stride, padding):
-    (n,c,H,W),(o,_,k,_),(h,w) = x.shape,weight.shape,grad.shape[2:]
-    if stride==1:
+def _as_matrices(weight, groups):
+    "groups x O/groups x (kernel area * C/groups)"
+    return weight.permute(0,2,3,1).reshape(groups, len(weight)//groups, -1)
+
+def _input_grad(grad, by_channel, weight, x, stride, padding, groups):
+    (n,_,H,W),(_,c,kh,kw),(h,w),(ph,pw) = x.shape,weight.shape,grad.shape[2:],padding
+    if tuple(stride)==(1,1):
         # rows of channels, the last memory axis of a channels-last weight, are copied whole
-        flipped = torch.stack([weight[:,:,i,j] for i in reversed(range(k)) for j in reversed(range(k))]).view(-1, c)
-        return (map_columns(grad, k, 1, k-1-padding)@flipped).view(n,H,W,c).permute(0,3,1,2)
-    parts = (by_position@weight.permute(0,2,3,1).reshape(o, -1)).view(n,h,w,k,k,c)
-    out = x.new_zeros(n, H+2*padding, W+2*padding, c)
-    for i in range(k):
-        for j in range(k):
-            out[:, i:i+stride*(h-1)+1:stride, j:j+stride*(w-1)+1:stride] += parts[:,:,:,i,j]
-    return out[:, padding:padding+H, padding:padding+W].permute(0,3,1,2)
+        flipped = torch.stack([weight[:,:,i,j] for i in reversed(range(kh)) for j in reversed(range(kw))])
+        flipped = flipped.view(kh*kw, groups, -1, c).transpose(0,1).reshape(groups, -1, c)
+        out = map_columns(grad, (kh,kw), (1,1), (kh-1-ph,kw-1-pw), groups)@flipped
+        return out.transpose(0,1).reshape(n,H,W,groups*c).permute(0,3,1,2)
+    parts = (by_channel.transpose(1,2)@_as_matrices(weight, groups)).view(groups,n,h,w,kh,kw,c)
+    out = x.new_zeros(n, H+2*ph, W+2*pw, groups, c)
+    for i in range(kh):
+        for j in range(kw):
+            rows,columns = (slice(a, a+t*(m-1)+1, t) for a,t,m in ((i,stride[0],h), (j,stride[1],w)))
+            out[:,rows,columns] += parts[:,:,:,:,i,j].permute(1,2,3,0,4)
+    return out[:, ph:ph+H, pw:pw+W].flatten(3).permute(0,3,1,2)
 
 # %% ../../nbs/16b_models.small_maps.ipynb #small011
 _CHANNELS_A_POSITION = 12                    # channels for each output position; with fewer, `Conv2d` is faster
@@ -72,7 +88,7 @@ class MatmulConv2d(nn.Conv2d):
     "A `Conv2d` that computes small maps by matrix products, in training in bf16 on a CPU; see `use_matmul`"
     def forward(self, x):
         if not self._is_small(x): return super().forward(x)
-        y = _MatmulConv.apply(x.bfloat16(), self.weight.bfloat16(), self.stride[0], self.padding[0])
+        y = _MatmulConv.apply(x.bfloat16(), self.weight.bfloat16(), self.stride, self.padding, self.groups)
         return y if self.bias is None else y+self.bias.bfloat16()[:,None,None]
 
     def _is_small(self, x):
@@ -82,19 +98,19 @@ class MatmulConv2d(nn.Conv2d):
         dtypes = {x.dtype, self.weight.dtype}
         if not torch.is_autocast_enabled('cpu'): in_bf16 = dtypes=={torch.bfloat16}
         else: in_bf16 = torch.get_autocast_dtype('cpu')==torch.bfloat16 and torch.float64 not in dtypes
-        h,w = ((s+2*self.padding[0]-self.kernel_size[0])//self.stride[0]+1 for s in x.shape[2:])
-        return in_bf16 and min(h, w)>0 and h*w*_CHANNELS_A_POSITION<=max(self.in_channels, self.out_channels)
+        h,w = _output_size(x.shape[2:], self.kernel_size, self.stride, self.padding)
+        channels = max(self.in_channels, self.out_channels)//self.groups
+        return in_bf16 and min(h, w)>0 and h*w*_CHANNELS_A_POSITION<=channels
 
 def _can_be_matmul(m):
     if type(m) is not nn.Conv2d or isinstance(m.padding, str): return False             # a subclass may do more
-    square = all(len(set(o))==1 for o in (m.kernel_size, m.stride, m.padding, m.dilation))
-    plain = m.groups==1 and m.dilation[0]==1 and m.padding_mode=='zeros'
-    return square and plain and m.padding[0]<m.kernel_size[0] and m.kernel_size[0]>1 and m.out_channels>=128
+    plain = m.dilation==(1,1) and m.padding_mode=='zeros' and all(p<k for p,k in zip(m.padding, m.kernel_size))
+    return plain and m.kernel_size!=(1,1) and m.out_channels//m.groups>=128
 
 def use_matmul(
     net, # A network; the class of its layers is changed in place, parameters and names stay
 ):
-    """Change each `Conv2d` with a square kernel larger than 1x1, zero padding, no groups, no dilation and at least 128
-    output channels into a `MatmulConv2d`. On small maps in training its output is channels-last"""
+    """Change each `Conv2d` with a kernel larger than 1x1, zero padding, no dilation and at least 128 output channels in
+    a group into a `MatmulConv2d`. On small maps in training its output is channels-last"""
     for m in net.modules():
         if _can_be_matmul(m): m.__class__ = MatmulConv2d
