@@ -15,9 +15,9 @@ from maca_net.data.layouts import *
 from maca_net.data.loaders import *
 from maca_net.models.readings import *
 from maca_net.models.backbones import *
-from maca_net.models.small_maps import *
 from maca_net.models.weights import *
 from maca_net.models.dlib29 import *
+from maca_net.models.small_maps import *
 from maca_net.models.network import *
 from maca_net.models.heads import *
 from maca_net.models.macanet import *

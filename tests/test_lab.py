@@ -1,4 +1,4 @@
-"The lab from outside: stopped or killed and gone on with, reports on a store with some runs missing."
+"The lab from outside: stopped or killed and continued, reports on a store with some runs missing."
 import os, signal, subprocess, sys, time
 from dataclasses import asdict
 from pathlib import Path

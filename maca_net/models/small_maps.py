@@ -82,16 +82,17 @@ def _input_grad(grad, by_channel, weight, x, stride, padding, groups):
     return out[:, ph:ph+H, pw:pw+W].flatten(3).permute(0,3,1,2)
 
 # %% ../../nbs/16b_models.small_maps.ipynb #small011
-_CHANNELS_A_POSITION = 12                    # channels for each output position; with fewer, `Conv2d` is faster
+_CHANNELS_A_POSITION = 12     # channels for each output position; with fewer, `Conv2d` may be as fast, see below
 
 class MatmulConv2d(nn.Conv2d):
     "A `Conv2d` that computes small maps by matrix products, in training in bf16 on a CPU; see `use_matmul`"
     def forward(self, x):
-        if not self._is_small(x): return super().forward(x)
+        if not self._pays(x): return super().forward(x)
         y = _MatmulConv.apply(x.bfloat16(), self.weight.bfloat16(), self.stride, self.padding, self.groups)
         return y if self.bias is None else y+self.bias.bfloat16()[:,None,None]
 
-    def _is_small(self, x):
+    def _pays(self, x):
+        "Whether matrix products are right and fast for this batch"
         # a proxy of `torch.fx` is no tensor
         if not (self.training and torch.is_tensor(x)) or torch.compiler.is_compiling(): return False
         if x.ndim!=4 or x.device.type!='cpu' or x.shape[1]!=self.in_channels: return False

@@ -75,18 +75,26 @@ def coverage_table(
     return pd.DataFrame(rows, index=[f'{c:.0%}' for c in coverages])
 
 # %% ../../nbs/58_runs.people.ipynb #8e1cc6b4
+def _curve(ax, i, x, t, name):
+    "The accuracy of the network number `i`; after ten colours the marker changes"
+    ax.plot(x, 100*t.accuracy, color=f'C{i%10}', marker='oD^v'[i//10%4], label=name)
+
+def _legend(ax, n):
+    "Of `n` networks: in the axes, or beside them if there are many"
+    ax.legend(frameon=False, **(dict(loc='center left', bbox_to_anchor=(1, .5), fontsize=8) if n>5 else {}))
+
 def plot_agreement(
     tables:dict, # Name -> `agreement_table`
     ax=None, # Where to draw
 ):
     "Accuracy by agreement: a line a network, and one annotator in grey"
     ax = ax or plt.subplots(figsize=(6, 4), layout='constrained')[1]
-    for name,t in tables.items(): ax.plot(range(len(t)), 100*t.accuracy, marker='o', label=name)
+    for i,(name,t) in enumerate(tables.items()): _curve(ax, i, range(len(t)), t, name)
     t = next(iter(tables.values()))
     ax.plot(range(len(t)), 100*t.annotator, marker='s', color='.55', ls='--', label='one annotator')
     ax.set_xticks(range(len(t)), [g.replace(' ', '\n', 1) for g in t.index])
     ax.set(xlabel='share of the votes for the majority', ylabel='accuracy, %', ylim=(None, 101))
-    ax.legend(frameon=False)
+    _legend(ax, len(tables))
     return ax
 
 def plot_coverage(
@@ -95,10 +103,10 @@ def plot_coverage(
 ):
     "Accuracy against the share of faces that are answered"
     ax = ax or plt.subplots(figsize=(6, 4), layout='constrained')[1]
-    for name,t in tables.items(): ax.plot([float(c[:-1]) for c in t.index], 100*t.accuracy, marker='o', label=name)
+    for i,(name,t) in enumerate(tables.items()): _curve(ax, i, [float(c[:-1]) for c in t.index], t, name)
     ax.set(xlabel='faces answered, %', ylabel='accuracy, %')
     ax.invert_xaxis()
-    ax.legend(frameon=False)
+    _legend(ax, len(tables))
     return ax
 
 # %% ../../nbs/58_runs.people.ipynb #58s00002

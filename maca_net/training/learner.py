@@ -14,8 +14,8 @@ from ..profile import *
 from ..models.readings import *
 from ..models.weights import *
 from ..models.backbones import *
-from ..models.small_maps import *
 from ..models.dlib29 import *
+from ..models.small_maps import *
 from ..models.network import *
 from ..data.loaders import *
 from ..metrics import *
