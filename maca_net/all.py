@@ -23,6 +23,7 @@ from maca_net.models.heads import *
 from maca_net.models.macanet import *
 from maca_net.models.fused import *
 from maca_net.calibration import *
+from maca_net.views import *
 from maca_net.metrics import *
 from maca_net.losses import *
 from maca_net.methods.base import *

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'DATASETS', 'BACKBONES', 'FERPLUS_RULES', 'TARGETS', 'BALANCES', 'AUGMENTS', 'STATS', 'STEMS', 'SCHEDULES',
-           'OPTIMIZERS', 'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'PAPER_RECIPE', 'STEP_OPTIONS',
-           'Registry', 'plugins_text', 'load_plugins', 'check_choice']
+           'OPTIMIZERS', 'PRECISIONS', 'EPOCHS', 'ON_BAD', 'EXPORT_FORMATS', 'SPLITS', 'VIEWS', 'PAPER_RECIPE',
+           'STEP_OPTIONS', 'Registry', 'plugins_text', 'load_plugins', 'check_choice']
 
 # %% ../nbs/01_options.ipynb #fab7b12e
 import ast, importlib, importlib.metadata, importlib.util, os, pkgutil, sys
@@ -125,6 +125,7 @@ EPOCHS = ('best', 'last')
 ON_BAD = ('error', 'warn')
 EXPORT_FORMATS = ('onnx', 'openvino', 'torch', 'safetensors')
 SPLITS = ('train', 'valid', 'test')
+VIEWS = (1, 2, 6)                                           # of a face, over which answers are averaged: notebook 21b
 
 # %% ../nbs/01_options.ipynb #632e36cb
 PAPER_RECIPE = dict(lr=.01, schedule='step', step=15, wd=1e-4, augment='paper', target=None, ema=None, balance=None,

@@ -31,7 +31,7 @@ def test_the_stored_probabilities(file, valid):
     predictor,got = answers(OLD/file, images)
     assert predictor.labels==['neutral', 'happiness', 'surprise', 'sadness', 'anger', 'disgust', 'fear', 'contempt']
     assert np.abs(got-stored['probs']).max()<1e-4
-    assert np.abs(answers(OLD/file, images, flip=True)[1]-stored['flip_probs']).max()<1e-4
+    assert np.abs(answers(OLD/file, images, views=2)[1]-stored['flip_probs']).max()<1e-4
 
 def test_the_description_in_todays_words():
     pytest.importorskip('timm')

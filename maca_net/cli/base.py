@@ -66,6 +66,14 @@ def _parser(prog, description, epilog):
         except ImportError as e: p.exit(2, f'{prog}: error: {first_line(e)}\n')
     return p
 
+# %% ../../nbs/81_cli.base.ipynb #clibase1
+def _add_views(p):
+    "The option of all commands that answer for faces"
+    from maca_net.options import VIEWS
+    p.add_argument('--views', type=int, choices=VIEWS, default=1, help='average the probabilities of several views of '
+        'a face. 1: the face (default); 2: also its mirror image; 6: also both, shifted by 2 %% of the width in two '
+        'directions. More views take more time and are mostly more accurate')
+
 # %% ../../nbs/81_cli.base.ipynb #74818917
 SHELLS = ('bash', 'zsh', 'fish', 'tcsh')
 # what an option takes, by its name in the help; a model or data may be a folder or a file

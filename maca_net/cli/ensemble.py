@@ -14,7 +14,7 @@ _ENSEMBLE = '''examples:
   maca_ensemble runs/a runs/b runs/c --out runs/three
       the mean of the calibrated probabilities of three runs, scored on validation
   maca_predict party.jpg --model runs/three
-  maca_eval runs/three --flip
+  maca_eval runs/three --views 2
   maca_export runs/three
       one ONNX file with all members, if all take faces of the same size
 The folder holds copies of the weights, so it is about as large as its members together.'''

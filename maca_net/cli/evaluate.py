@@ -9,7 +9,7 @@ __all__ = ['eval_parser', 'maca_eval']
 from ..core import *
 from ..options import *
 from .base import *
-from .base import _guard, _parser
+from .base import _add_views, _guard, _parser
 from .train import *
 
 # %% ../../nbs/83_cli.evaluate.ipynb #8707f94a
@@ -34,8 +34,7 @@ def eval_parser():
         'or pose list')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
         help='weights of the epoch with the best validation score (best) or of the last epoch (default: best)')
-    p.add_argument('--flip', action='store_true',
-        help='average the probabilities of a face and of its mirror image: twice the time, mostly more accurate')
+    _add_views(p)
     p.add_argument('--on-bad', choices=ON_BAD, default='error', help='stop at a bad image, or go on without it')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     p.add_argument('--calibrate', action='store_true', help='for a run of an older version: fit its temperatures to '
@@ -78,7 +77,7 @@ def _beside_calibrate(p, args):
     "Options of scoring that were given"
     return [f'--{k.replace("_", "-")}' for k,v in args.items() if k!='run_dir' and v!=p.get_default(k)]
 
-_OF = dict(best='chosen epoch', flip='with mirror images', last='last epoch')
+_OF = dict(best='chosen epoch', flip='mean over 2 views', six='mean over 6 views', last='last epoch')
 
 def _calibration_text(fitted):
     "The temperatures of a run, and what each does to calibration error and NLL"

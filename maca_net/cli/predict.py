@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from ..core import *
 from .base import *
-from .base import _AGAIN, _guard, _parser
+from .base import _AGAIN, _add_views, _guard, _parser
 
 # %% ../../nbs/85_cli.predict.ipynb #0bc1f9c3
 _PREDICT = '''examples:
@@ -66,8 +66,7 @@ def predict_parser():
         help='with --video or --camera: weight of earlier frames, 0 to below 1 (default: 0.7)')
     p.add_argument('--no-detect', dest='detect', action='store_false',
         help='do not look for faces: each picture is one face, cropped like the training faces')
-    p.add_argument('--flip', action='store_true', help='average the probabilities of a face and of its mirror image: '
-        'twice the time, mostly a little better')
+    _add_views(p)
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help='leave the probabilities as the network gives them, without the temperature of the run')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='use the face detector YuNet, from this .onnx '
@@ -360,9 +359,9 @@ def _write_csv(answers, table, names, video):
 
 # %% ../../nbs/85_cli.predict.ipynb #be93a511
 def _answered_by(predictor, args):
-    "What the answers depend on (model, flip, detector), in words"
+    "What the answers depend on (model, views, detector), in words"
     how = ['no-detect'] if not args.detect else [] if args.detector=='mtcnn' else [Path(args.detector).name]
-    return ', '.join([predictor.name, *['flip']*args.flip, *how])
+    return ', '.join([predictor.name, *[f'{args.views} views']*(args.views>1), *how])
 
 # %% ../../nbs/85_cli.predict.ipynb #1b98019f
 def _left_to_do(names, table, drawn, file):
@@ -376,7 +375,7 @@ def _left_to_do(names, table, drawn, file):
 def _open_model(args):
     "The `Predictor` that the options name. Why nobody should rely on its answers stands on stderr"
     from maca_net.deploy.predict import Predictor
-    predictor = Predictor(args.model, args.device, args.detector, flip=args.flip, calibrated=args.calibrated)
+    predictor = Predictor(args.model, args.device, args.detector, views=args.views, calibrated=args.calibrated)
     if warning := predictor.warning: print(warning, file=sys.stderr)
     return predictor
 

@@ -7,7 +7,7 @@ __all__ = ['serve_parser', 'maca_serve']
 
 # %% ../../nbs/88_cli.serve.ipynb #29b5b9c4
 from .base import *
-from .base import _guard, _parser
+from .base import _add_views, _guard, _parser
 
 # %% ../../nbs/88_cli.serve.ipynb #e3e8be5b
 _SERVE = '''examples:
@@ -34,8 +34,7 @@ def serve_parser():
     p.add_argument('--port', type=int, help='port to listen on (default: the first free one from 8000)')
     p.add_argument('--allow-host', action='append', metavar='NAME',
         help='another host name that requests may use, such as that of a proxy; may be given several times')
-    p.add_argument('--flip', action='store_true', help='average the probabilities of a face and of its mirror image: '
-        'twice the time, mostly a little better')
+    _add_views(p)
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help='leave the probabilities as the network gives them, without the temperature of the run')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')

@@ -176,7 +176,7 @@ def summary(
     rule = f' (label rule {res["rule"]})' if data=='ferplus' else ''
     lines = [f"{data}{rule}, {res['split']}: {res['n']} faces, method {res['method']}{changed_readings(res)}, "
         f"{res['scale']}"]
-    if res.get('flipped'): lines.append('(each face averaged with its mirror image)')
+    if (n := res.get('views', 1))>1: lines.append(f'(the mean over {n} views of each face)')
     if res.get('synthetic'): lines.append('(generated faces: a trial of the software, nothing to compare with a paper)')
     lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 "
         f"{_of_hundred(res['macro_f1'])}   "

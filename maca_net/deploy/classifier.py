@@ -8,6 +8,7 @@ __all__ = ['FaceClassifier', 'temperature_of', 'FaceEnsemble', 'metadata', 'cali
 # %% ../../nbs/73_deploy.classifier.ipynb #6b098c86
 from fastai.vision.all import *
 from ..data.frames import *
+from ..views import *
 from ..models.fused import *
 
 # %% ../../nbs/73_deploy.classifier.ipynb #1bfc8592
@@ -41,10 +42,10 @@ class FaceClassifier(nn.Module):
 
 def temperature_of(
     info, # Content of a run's config.json, as `load_run` gives it
-)->dict: # temperature; temperature_flip is for means with the mirror image. None if the run has no temperature
+)->dict: # See `TEMPERATURES`; None if the run has no such temperature
     "The temperatures of a run"
     c = info.get('calibration') or {}
-    return {k: c.get(k) for k in ('temperature', 'temperature_flip')}
+    return {k: c.get(k) for k in TEMPERATURES}
 
 # %% ../../nbs/73_deploy.classifier.ipynb #5700cace
 class FaceEnsemble(nn.Module):
@@ -84,13 +85,15 @@ aspect (width / height) of the training images""".replace('\n', ' ')
 
 # %% ../../nbs/73_deploy.classifier.ipynb #11b9b1a4
 def calibration_metadata(
-    fitted:dict, # temperature and temperature_flip; {}: the file's probabilities are uncalibrated
-)->dict: # temperature, temperature_flip and output, which says what the probabilities are
+    fitted:dict, # Some of `TEMPERATURES`; {}: the file's probabilities are uncalibrated
+)->dict: # All of `TEMPERATURES`, and output, which says what the probabilities are
     "What a file says of its calibration"
     t = fitted.get('temperature')
     output = 'probabilities: B x K, in the order of `labels`; ' + ('uncalibrated' if t is None else _CALIBRATED)
-    return dict(temperature=t, temperature_flip=t and fitted.get('temperature_flip'), output=output)
+    return dict({k: t and fitted.get(k) for k in TEMPERATURES}, output=output)
 
 _CALIBRATED = """calibrated: `temperature` is inside the graph. The uncalibrated
 probabilities are p**temperature, scaled to the sum 1. For a face and its mirror image, take the mean of the two
-uncalibrated probabilities, raise it to the power of 1/temperature_flip, and scale it to the sum 1""".replace('\n', ' ')
+uncalibrated probabilities, raise it to the power of 1/temperature_flip, and scale it to the sum 1. For both, each as it
+is, shifted up and to the left, and down and to the right, by size/56 pixels: the same with the mean of all six and
+temperature_six""".replace('\n', ' ')

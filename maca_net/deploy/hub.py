@@ -31,11 +31,13 @@ def metrics_text(
     if not m: return 'No metrics: this copy of the run has no metrics.json.'
     m = upgrade_scores(m)
     percent = lambda v: 'no face' if v is None else f'{v:.1%}'
-    rows = {'accuracy': percent(m['accuracy'])}
-    if m.get('accuracy_deduplicated') is not None:
-        seen = f"the {m['seen_in_train']} faces that occur, pixel for pixel, in the training data"
-        rows[f'accuracy without {seen}'] = percent(m['accuracy_deduplicated'])
-    if m.get('flip'): rows['accuracy of the mean with the mirror image'] = percent(m['flip']['accuracy'])
+    rows = {}
+    def add(name, of, without):
+        rows[name] = percent(of['accuracy'])
+        if (a := of.get('accuracy_deduplicated')) is not None: rows[f'{name}, {without}'] = percent(a)
+    add('accuracy', m, f"without the {m.get('seen_in_train')} faces that occur, pixel for pixel, in the training data")
+    for k,name in _MEANS.items():
+        if m.get(k): add(f'accuracy of the mean over {name}', m[k], 'without the same faces')
     rows |= {'macro accuracy': percent(m['macro_accuracy']), 'calibration error (ECE), uncalibrated': percent(m['ece'])}
     if c := m.get('calibration', {}).get('best'):
         name = f"calibration error with the temperature {c['temperature']:.2f} (fitted and scored on different faces)"
@@ -49,6 +51,8 @@ chosen on the same faces, so the scores may be slightly too high:
 | score on validation (a row named after an expression: accuracy on the faces of this expression) | |
 |---|---|
 {table}'''
+
+_MEANS = dict(flip='two views (the face, its mirror image)', six='six views (both, also shifted by 2 % of the width)')
 
 # %% ../../nbs/78_deploy.hub.ipynb #1e79e5dd
 def _labels_text(spec):
@@ -266,8 +270,8 @@ def mark_text(
 )->str:
     "The calibration error and its limit `ECE_MARK`, as sentences; empty without a calibration"
     if not (c := m.get('calibration')): return ''
-    errors = {'one view of a face': c['best'], 'the mean with its mirror image': c.get('flip')}
-    each = ' and '.join(f"{e['ece_calibrated']:.1%} for {k}" for k,e in errors.items() if e)
+    errors = {'one view of a face': c['best'], 'two views': c.get('flip'), 'six views': c.get('six')}
+    each = ', '.join(f"{e['ece_calibrated']:.1%} for {k}" for k,e in errors.items() if e)
     return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. It is {each}. '
         f'For this, the faces were split {HALF_DRAWS} times at random into two halves. Each temperature '
         'was fitted on one half and scored on the other. The errors are means over the splits.')
@@ -293,6 +297,7 @@ def shipped_card(
     file, # The ONNX file
     meta, # Its metadata
     n_blind:int, # Faces of `blind_predictions.csv`
+    n_views:int, # Of each of these faces
 )->str: # Markdown
     "The card of the model that comes with the package: `card_text`, the file, the counts and the way to train it again"
     body = card_text(info, metrics).partition('\n---\n')[2]
@@ -302,7 +307,7 @@ def shipped_card(
     use = '`maca_predict photo.jpg`, `maca_app`, `maca_serve` and `Predictor()` use it if no run is named.'
     blind = (f'`{BLIND_TABLE}` holds the answers of this network for the {n_blind:,} faces of a blind test. The '
         'labels of these faces were not used to train or to choose the model. The probabilities are those of this '
-        f'file ({form}), for one view of each face, without its mirror image. With the labels, '
+        f'file ({form}), as means over {n_views} views of each face. With the labels, '
         f'`maca_lab score-blind {BLIND_TABLE} labels.csv` scores them.')
     rest = rest.replace('\n## Limits', f'\n{mark_text(metrics)}\n\n## Limits').rstrip()
     parts = [f'{title}\n\nThis network names one of these expressions for a face: {names}. {use}\n\n'
@@ -330,14 +335,15 @@ def ship_model(
     info,metrics = upgrade_info(read_json(Path(run)/'config.json')),shipped_metrics(run)
     if file.suffix!='.onnx': raise ValueError(f'{file}: the model of the package has to be an .onnx file: pass one')
     if file.stat().st_size>most: raise ValueError(f'{file} has more than {most/1e6:.0f} MB: export it with --int8')
-    predictor = Predictor(file)
+    predictor = Predictor(file, views=max(VIEWS))
     if predictor.labels!=info['labels']: raise ValueError(f'{file} has other labels than {run}: export {run} again')
     name = f"{info['config']['data']}-{info['config']['arch']}-{info['config']['method']}.onnx"
     with tempfile.TemporaryDirectory() as d:
         made = Path(d)
         shutil.copyfile(file, made/name)
         n = write_blind_table(predictor, blind, made/BLIND_TABLE)
-        (made/CARD).write_text(shipped_card(info, metrics, made/name, predictor.net.meta, n), encoding='utf-8')
+        card = shipped_card(info, metrics, made/name, predictor.net.meta, n, predictor.views)
+        (made/CARD).write_text(card, encoding='utf-8')
         write_json(made/SCORES, metrics)
         write_sums(made, most)
         _replace_files(folder, made)

@@ -18,6 +18,7 @@ from ..core import *
 from ..options import *
 from ..data.images import *
 from ..data.frames import *
+from ..views import *
 from .shipped import *
 from .detect import *
 from .align import *
@@ -166,8 +167,8 @@ class _FileNetwork:
 
     def batch(self, crops): return face_batch(crops, self.meta['resize'], self.grey)
 
-    def probabilities(self, x, flip, calibrated=True):
-        return answer_faces(self.net, x, self.meta, flip, calibrated, inside=True)
+    def probabilities(self, x, views, calibrated=True):
+        return answer_faces(self.net, x, self.meta, views, calibrated, inside=True)
 
 # %% ../../nbs/76_deploy.predict.ipynb #a7500011
 class _RunNetwork:
@@ -189,11 +190,11 @@ class _RunNetwork:
 
     def batch(self, crops): return face_batch(crops, self.meta['resize'], self.grey)
 
-    def probabilities(self, x, flip, calibrated=True):
+    def probabilities(self, x, views, calibrated=True):
         import torch
         def probs(x):
             with torch.no_grad(): return self.model(self.tensor(x)).float().softmax(-1).cpu().numpy()
-        return answer_faces(probs, x, self.meta, flip, calibrated)
+        return answer_faces(probs, x, self.meta, views, calibrated)
 
     def features(self, x):
         import torch
@@ -217,13 +218,13 @@ class _EnsembleNetwork:
 
     def batch(self, crops): return [m.batch(crops) for m in self.members]
 
-    def probabilities(self, x, flip, calibrated=True):
-        def mean(xs): return np.mean([m.probabilities(x, False, calibrated) for m,x in zip(self.members, xs)], axis=0)
-        return answer_faces(mean, x, self.meta, flip, calibrated)
+    def probabilities(self, x, views, calibrated=True):
+        def mean(xs): return np.mean([m.probabilities(x, 1, calibrated) for m,x in zip(self.members, xs)], axis=0)
+        return answer_faces(mean, x, self.meta, views, calibrated)
 
 def _fitted_to_mean(runs, temperatures, epoch):
     "The temperatures of the mean of a list of runs; None where a member is a file, which has no validation predictions"
-    if epoch!='best' or not all(r.is_dir() for r in runs): return dict(temperature=None, temperature_flip=None)
+    if epoch!='best' or not all(r.is_dir() for r in runs): return dict.fromkeys(TEMPERATURES)
     from maca_net.runs.ensemble import mean_temperatures
     return mean_temperatures(runs, temperatures)
 
@@ -286,10 +287,11 @@ class Predictor:
         frame:Frame=None, # How faces are cropped; None: as the data of the run, or as FERPlus if that is not known
         epoch:str='best', # Weights of the epoch chosen on validation ('best') or of the 'last'
         bs:int=64, # Faces at a time
-        flip:bool=False, # Average the probabilities of a face and its mirror image: twice the time, often more accurate
+        views:int=1, # Of each face, over which probabilities are averaged: 1, 2 or 6, see notebook 21b. More are slower
         most_faces:int=None, # At most so many faces of a picture are classified, the largest ones; None: all
         calibrated:bool=True, # Calibrated probabilities, if the run has a temperature
     ):
+        check_choice('views', views, VIEWS)
         if bs<1: raise ValueError(f'bs is at least 1, not {bs}')
         if most_faces is not None and most_faces<1: raise ValueError(f'most_faces is at least 1, not {most_faces}')
         several = isinstance(run, (list, tuple))
@@ -301,13 +303,13 @@ class Predictor:
         self.model,self.device,self.n_heads = self.net.model,self.net.device,self.net.n_heads
         meta,self.most_faces = self.net.meta,most_faces
         self.info = self.net.info or file_info(meta)
-        self.labels,self.size,self.resize,self.flip = meta['labels'],meta['size'][0],meta['resize'],flip
+        self.labels,self.size,self.resize,self.views = meta['labels'],meta['size'][0],meta['resize'],views
         self.bs = max(1, min(bs, _MOST_FLOATS//(3*self.size**2)))
         known = Frame.from_dict(meta['frame']) if meta['frame'] else None
         self.frame,self._guessed = frame or known or DATASETS['ferplus'].frame,not (frame or known)
         several = [self.net, *getattr(self.net, 'members', ())]
         self.calibrated = calibrated
-        fitted = [n.meta.get(k) for n in several for k in ('temperature', 'temperature_flip')]
+        fitted = [n.meta.get(k) for n in several for k in TEMPERATURES]
         self.name = _model_name(run, epoch, self.frame, calibrated and fitted)
 
     def _batches(self, faces):
@@ -389,7 +391,7 @@ def _needs_run(self:Predictor, what):
 def _classify(self:Predictor, faces, attention, gradcam):
     "Give faces their probabilities and labels. Raises `FloatingPointError` for NaN: then the model is damaged"
     for some,x in self._batches(faces):
-        probs = self.net.probabilities(x, self.flip, self.calibrated)
+        probs = self.net.probabilities(x, self.views, self.calibrated)
         if not np.isfinite(probs).all():
             raise FloatingPointError(f'{self.name} answers with NaN: its weights are damaged, use another file or run')
         for f,p in zip(some, probs):

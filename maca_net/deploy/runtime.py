@@ -11,7 +11,9 @@ import numpy as np
 from PIL import Image
 from pathlib import Path
 from ..core import *
+from ..options import *
 from ..calibration import *
+from ..views import *
 from ..schema import *
 
 # %% ../../nbs/74_deploy.runtime.ipynb #a0000002
@@ -22,7 +24,7 @@ _point = list_of(number(-2, 3), 2, 2)
 _T = number(COOLEST/2, 2*HOTTEST)
 _frame = table(dict(landmarks=list_of(_point, 5, 5), tilt=number(0, 180)), dict(aspect=number(.1, 10)))
 _METADATA = table(dict(labels=list_of(text(200), 1, MAX_LABELS, distinct=True), size=list_of(whole(1, MAX_SIZE), 2, 2),
-    resize=list_of(_side, 1, 8), frame=maybe(_frame)), dict.fromkeys(('temperature', 'temperature_flip'), maybe(_T)))
+    resize=list_of(_side, 1, 8), frame=maybe(_frame)), dict.fromkeys(TEMPERATURES, maybe(_T)))
 
 def check_metadata(
     meta, # What an exported file holds beside its network
@@ -149,19 +151,18 @@ _READERS = {'.onnx': _read_onnx, '.xml': _read_openvino, '.pt2': _read_torch, '.
 def answer_faces(
     net, # n x 3 x S x S in 0..1 -> probabilities n x K
     x, # n x 3 x S x S in 0..1; for an ensemble a list of such arrays
-    fitted:dict, # temperature and temperature_flip; None or missing if there is none
-    flip:bool=False, # The mean of each face's answer and its mirror image's
+    fitted:dict, # `TEMPERATURES`; None or missing if there is none
+    views:int=1, # Of each face, see `VIEWS`
     calibrated:bool=True, # Temperatures are used, where there are any
     inside:bool=False, # Whether `net` applies `temperature` itself, as an exported file does
 )->np.ndarray: # n x K
-    "The probabilities of faces, calibrated or not, with or without the mirror image"
-    t,own = fitted.get('temperature'),fitted.get('temperature_flip')
+    """The probabilities of faces, calibrated or not, as means over their views. Raises `ValueError` for another
+    number of views"""
+    check_choice('views', views, VIEWS)
+    t,own = fitted.get('temperature'),fitted.get(VIEW_NAMES[views].temperature)
     def raw(x): return tempered(net(x), t and 1/t) if inside else net(x)
     def plain(x): return net(x) if inside else tempered(net(x), t)
-    def both(f): return (f(x)+f(_mirrored(x)))/2
-    if not calibrated: return both(raw) if flip else raw(x)
-    if not flip: return plain(x)
-    return both(plain) if own is None else tempered(both(raw), own)
-
-def _mirrored(x):
-    return [_mirrored(o) for o in x] if isinstance(x, list) else np.ascontiguousarray(x[...,::-1])
+    def mean(f): return mean_over_views(f, x, views)
+    if not calibrated: return mean(raw)
+    if views==1 or own is None: return mean(plain)
+    return tempered(mean(raw), own)

@@ -252,13 +252,13 @@ def serve(
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`
     allow_host=(), # Further names under which the service is asked for, such as a proxy's
-    flip:bool=False, # See `Predictor`
+    views:int=1, # See `Predictor`
     calibrated:bool=True, # See `Predictor`
     tell=print, # Function that is called with the address
 ):
     "Serve a model until `KeyboardInterrupt`, which is raised again. Raises `OSError` where the address is taken"
     with taken_port(host, port) as place:
-        predictor = Predictor(model, device, detector, flip=flip, most_faces=MAX_FACES, calibrated=calibrated)
+        predictor = Predictor(model, device, detector, views=views, most_faces=MAX_FACES, calibrated=calibrated)
         server = build_server(predictor, host, allow_host)
         name = f'[{host}]' if ':' in host else host
         tell(f'http://{name}:{place.getsockname()[1]}   (Ctrl+C stops it)')

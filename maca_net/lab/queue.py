@@ -408,11 +408,9 @@ def _score_other_rules(store, key, cfg):
     "Predictions under the label rule argmax too, for a run under another rule that has such labels"
     there = (store.path/'argmax'/f'{key}.npz').is_file()
     if there or not DATASETS[cfg.data].needs('rule') or cfg.rule=='argmax': return
-    def score(flip): return score_run(store.work(key), rule='argmax', path=cfg.path, on_bad=cfg.on_bad,
-        device=cfg.device, flip=flip)[1]
-    p = score(False)
-    kept = {k: p[k] for k in ('names', 'target', 'seen', 'probs') if k in p}
-    write_predictions(store.path/'argmax'/f'{key}.npz', dict(kept, flip_probs=score(True)['probs']))
+    _,p = score_run(store.work(key), rule='argmax', path=cfg.path, on_bad=cfg.on_bad, device=cfg.device, views=2)
+    kept = {k: p[k] for k in ('names', 'target', 'seen') if k in p}
+    write_predictions(store.path/'argmax'/f'{key}.npz', dict(kept, probs=p['views'][0], flip_probs=p['probs']))
 
 def run_queued(
     file, # JSON of `Processes`: config, store, end, graphs

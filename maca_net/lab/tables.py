@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from IPython.display import display
 from fastai.vision.all import *
 from .. import schema
@@ -78,6 +79,12 @@ def _words(t, defaults):
         for k,c in cols.items()}
     return pd.DataFrame(texts, t.index).apply('|'.join, axis=1) if len(t) else ''
 
+def _stats_words(t):
+    "`stats_word` of each row: a run may name its normalisation or leave it to the default"
+    def of(row): return stats_word(SimpleNamespace(**{k: None if pd.isna(row.get(k)) else row[k]
+        for k in ('stats', 'arch', 'weights')}))
+    return [of(r) for r in t.to_dict('records')]
+
 def _learned(runs):
     "Whether each run of a scale learned. Runs on the tuning seed do not set the best accuracy, as the best was chosen"
     best = runs.accuracy[runs.seed!=TUNING_SEED].max()
@@ -97,7 +104,8 @@ class RunPool:
         t['accuracy_deduplicated'] = t.accuracy_deduplicated.fillna(t.accuracy)
         if 'seed' not in t: t['seed'] = -1
         t['scale_id'] = _words(t, dict(data='', rule='', scale=''))
-        t['recipe'] = _words(t, {f.name: f.default for f in fields(RunConfig) if f.name not in _NOT_RECIPE})
+        recipe = {f.name: f.default for f in fields(RunConfig) if f.name not in _NOT_RECIPE}
+        t['recipe'] = _words(t.assign(stats=_stats_words(t)), recipe)
         learned = {k: _learned(g) for k,g in t.groupby('scale_id')}
         t['learned'] = pd.concat([pd.Series(v, t.index[t.scale_id==k]) for k,v in learned.items()]) if learned else True
         self.table = t.set_index('key', drop=False)

@@ -53,7 +53,7 @@ def read_blind(
 BLIND = 'blind.npz'                                         # in the folder of a run
 
 def predict_blind(
-    model, # See `predict_probs`
+    model, # See `predict_views`
     faces:Faces, # From `read_blind`
     size:int, # Pixels a side
     device, # Where the model is
@@ -61,9 +61,9 @@ def predict_blind(
 )->dict: # names; probs and flip_probs, n x K in half precision
     "Probabilities of a model for blind faces, without and with averaging over each face and its mirror image"
     dl = eval_dl(faces, size, device, stats=stats)
-    both = dict(probs=False, flip_probs=True)
-    probs = {k: predict_probs(model, dl, flip).astype(np.float16) for k,flip in both.items()}
-    return dict(names=np.array(list(faces.df.name)), **probs)
+    answers = predict_views(model, dl, 2)
+    probs = dict(probs=answers[0], flip_probs=answers.mean(0))
+    return dict(names=np.array(list(faces.df.name)), **{k: p.astype(np.float16) for k,p in probs.items()})
 
 def write_blind(
     run, # Folder of a run

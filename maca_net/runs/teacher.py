@@ -66,7 +66,7 @@ def teacher_answers(
         if info['labels']!=list(faces.vocab):
             raise ValueError(f'teacher {run} knows {", ".join(info["labels"])}; the data have {", ".join(faces.vocab)}')
         dl = eval_dl(train, info['config']['size'], device, stats=info['stats'])
-        total = total+tempered(predict_probs(model, dl, flip=True), teacher_temperature(run))
+        total = total+tempered(predict_probs(model, dl, views=2), teacher_temperature(run))
     return (total/len(runs)).astype(np.float32)
 
 # %% ../../nbs/55_runs.teacher.ipynb #5c520173

@@ -22,6 +22,7 @@ from ..profile import *
 from ..data.faces import *
 from ..data.loaders import *
 from ..metrics import *
+from ..views import *
 from ..training.terms import *
 from ..training.schedules import *
 from ..training.labels import *
@@ -416,26 +417,25 @@ def score_finished(run):
     model,learn,dls,valid = run.learn.model,run.learn,run.dls,run.dls.faces.only('valid')
     save_weights(model, run.out/WEIGHTS['last'])
     score = partial(score_split, model, run.faces, 'valid', run.cfg.size, run.dev, stats=dls.stats)
-    last,last_probs = score()
+    last,last_answers = score()
     model.load_state_dict(load_file(run.out/WEIGHTS['best'], device=str(run.dev)))
-    best,probs = score()
-    flipped,flip_probs = score(flip=True)
+    _,answers = score(views=max(VIEWS))
+    truth,probs = truth_of(valid),{v.probs: answers[:k].mean(0) for k,v in VIEW_NAMES.items()}
+    best,*means = (score_probs(p, truth, valid.vocab) for p in probs.values())
+    names = [v.scores for v in VIEW_NAMES.values()][1:]
     res = dict(best, split='valid', best_epoch=run.log.best_epoch, last=last,
-        flip={k: flipped[k] for k in FLIP_SCORES if k in flipped},
+        **{name: {k: m[k] for k in VIEW_SCORES if k in m} for name,m in zip(names, means)},
         chosen_by='accuracy_deduplicated on validation: without images that also occur in train', **identity(run.info),
         **_cost(run),
         terms=[cb.name_ for cb in learn.cbs if isinstance(cb, LossTerm)])
     if run.linear is not None: res['linear_on_pixels'] = run.linear
-    feats,target = get_features(learn)[0],valid.df.label.map(dls.vocab.o2i).to_numpy()
-    res['calibration'] = calibrations(dict(probs=probs, flip_probs=flip_probs, last_probs=last_probs, target=target))
-    res['clusters'],(z,z_of) = cluster_scores(feats, target),tsne_points(feats)
+    predictions = dict(probs, last_probs=last_answers[0], **truth)
+    res['calibration'],feats = calibrations(predictions),get_features(learn)[0]
+    res['clusters'],(z,z_of) = cluster_scores(feats, truth['target']),tsne_points(feats)
     if model.heads is not None: res['heads'] = head_scores(get_features(learn, kind='heads')[0])
-    votes = {} if valid.votes is None else dict(votes=valid.votes)
     if run.blind is not None:
         run.blind_predictions = predict_blind(model, run.blind, run.cfg.size, run.dev, dls.stats)
-    return res,dict(probs=probs, last_probs=last_probs, flip_probs=flip_probs, target=target,
-        seen=valid.df.seen_in_train.to_numpy(bool),
-        tsne=z, tsne_of=z_of, **votes)
+    return res,dict(predictions, tsne=z, tsne_of=z_of)
 
 # %% ../../nbs/56_runs.train.ipynb #593e04a7
 def _images_trained_on(run):
