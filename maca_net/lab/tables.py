@@ -104,7 +104,7 @@ class RunPool:
         t['accuracy_deduplicated'] = t.accuracy_deduplicated.fillna(t.accuracy)
         if 'seed' not in t: t['seed'] = -1
         t['scale_id'] = _words(t, dict(data='', rule='', scale=''))
-        recipe = {f.name: f.default for f in fields(RunConfig) if f.name not in _NOT_RECIPE}
+        recipe = {f.name: PAPER_RECIPE.get(f.name, f.default) for f in fields(RunConfig) if f.name not in _NOT_RECIPE}
         t['recipe'] = _words(t.assign(stats=_stats_words(t)), recipe)
         learned = {k: _learned(g) for k,g in t.groupby('scale_id')}
         t['learned'] = pd.concat([pd.Series(v, t.index[t.scale_id==k]) for k,v in learned.items()]) if learned else True
