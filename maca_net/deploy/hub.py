@@ -37,7 +37,8 @@ def metrics_text(
         if (a := of.get('accuracy_deduplicated')) is not None: rows[f'{name}, {without}'] = percent(a)
     add('accuracy', m, f"without the {m.get('seen_in_train')} faces that occur, pixel for pixel, in the training data")
     for k,name in _MEANS.items():
-        if m.get(k): add(f'accuracy of the mean over {name}', m[k], 'without the same faces')
+        of = m.get(k) or {}
+        if of.get('accuracy') is not None: add(f'accuracy of the mean over {name}', of, 'without the same faces')
     rows |= {'macro accuracy': percent(m['macro_accuracy']), 'calibration error (ECE), uncalibrated': percent(m['ece'])}
     if c := m.get('calibration', {}).get('best'):
         name = f"calibration error with the temperature {c['temperature']:.2f} (fitted and scored on different faces)"

@@ -501,12 +501,13 @@ def check_info(
 
 # %% ../../nbs/50_runs.config.ipynb #b8e7b567
 _OLD_COUNT = schema.table(may=dict(chosen_epoch=schema.maybe(schema.whole(0))))
+_MEAN = schema.maybe(schema.table(may=dict(accuracy=_SHARE, accuracy_deduplicated=_SHARE)))       # over views
 _SCORES = dict(labels=schema.maybe(_LABELS), accuracy=_SHARE, macro_accuracy=_SHARE, macro_f1=_SHARE, ece=_SHARE,
     accuracy_deduplicated=_SHARE,
     n=schema.maybe(schema.whole(0)), seen_in_train=schema.maybe(schema.whole(0)),
     per_class=schema.maybe(schema.table(rest=_SHARE)),
     confusion=schema.maybe(schema.list_of(schema.list_of(schema.number(0)))), best_epoch=schema.maybe(schema.whole(0)),
-    flip=schema.maybe(schema.table()), last=schema.maybe(schema.table()), clusters=schema.maybe(schema.table()),
+    flip=_MEAN, six=_MEAN, last=schema.maybe(schema.table()), clusters=schema.maybe(schema.table()),
     heads=schema.maybe(schema.table()),
     terms=schema.list_of(_NAME))
 _MEMBER = schema.table(dict(method=_NAME, scale=_NAME, seed=schema.whole(0)))          # of an ensemble
