@@ -57,5 +57,6 @@ from maca_net.deploy.align import *
 from maca_net.deploy.classifier import *
 from maca_net.deploy.runtime import *
 from maca_net.deploy.export import *
+from maca_net.deploy.score import *
 from maca_net.deploy.predict import *
 from maca_net.deploy.video import *

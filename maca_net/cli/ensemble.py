@@ -8,6 +8,7 @@ __all__ = ['ensemble_parser', 'maca_ensemble']
 # %% ../../nbs/89_cli.ensemble.ipynb #c0ae6ef4
 from .base import *
 from .base import _guard, _parser
+from .train import *
 
 # %% ../../nbs/89_cli.ensemble.ipynb #dcc86ec6
 _ENSEMBLE = '''examples:
@@ -38,8 +39,8 @@ def maca_ensemble(argv=None):
     _guard(p, lambda: print(_made(args.runs, args.out)))
 
 def _made(runs, out):
-    from maca_net.runs.ensemble import ensemble_text, make_ensemble
+    from maca_net.runs.ensemble import make_ensemble
     res = make_ensemble(runs, out)
     members = ''.join(f"\n  {m['name']}: {m['method']}, {m['scale']}, seed {m['seed']}: {100*m['accuracy']:.2f} %, "
         f"temperature {m['temperature']:.2f}" for m in res['members'])
-    return f'ensemble saved in {out}{members}\n{ensemble_text(res)}'
+    return f'ensemble saved in {out}{members}\n{summary(res)}'

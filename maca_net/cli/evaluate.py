@@ -6,6 +6,7 @@
 __all__ = ['eval_parser', 'maca_eval']
 
 # %% ../../nbs/83_cli.evaluate.ipynb #dfece436
+from pathlib import Path
 from ..core import *
 from ..options import *
 from .base import *
@@ -18,14 +19,17 @@ _EVAL = '''examples:
   maca_eval runs/paper-0 --data ferplus --path FERPlus --split test --json test.json
       scores the test split, with the weights of the epoch that was chosen on validation
   maca_eval runs/raf-0 --split test --subset rafdb_occlusion_list.txt
+  maca_eval runs/raf-0/raf-0.onnx --split test --path RAFDB --views 2
+      scores an exported file itself, whose answers may differ a little from those of its run
   maca_eval runs/old --calibrate
       fits the temperatures of a run of an older version, so that its probabilities are calibrated'''
 
 def eval_parser():
     "Options of `maca_eval`"
-    p = _parser('maca_eval', 'Compute the accuracy and other scores of a trained run on a split. By default the data '
-        'are those of the run.', _EVAL)
-    p.add_argument('run_dir', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote')
+    p = _parser('maca_eval', 'Compute the accuracy and other scores of a trained run, or of a file exported from one, '
+        'on a split. By default the data are those of the run.', _EVAL)
+    p.add_argument('run_dir', metavar='RUN_OR_FILE', help='a folder that maca_train or maca_ensemble wrote, or an '
+        'exported .onnx or .xml file (which needs --path)')
     p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: the run's)")
     p.add_argument('--path', help="folder of the data set (default: the run's)")
     p.add_argument('--rule', choices=FERPLUS_RULES, help="FERPlus label rule (default: the run's)")
@@ -55,22 +59,24 @@ def maca_eval(argv=None):
     def run():
         res = _calibrate(args['run_dir']) if calibrate else _evaluate(**args)
         if file: write_json(file, res)
-        print(_calibration_text(res) if calibrate else _evaluation_text(res))
+        print(_calibration_text(res) if calibrate else summary(res))
     _guard(p, run)
 
 def _evaluate(run_dir, **args):
+    if Path(run_dir).suffix in ('.onnx', '.xml'): return _evaluate_file(run_dir, **args)
     from maca_net.runs.ensemble import evaluate_ensemble, is_ensemble
     from maca_net.runs.evaluate import evaluate_run
     return (evaluate_ensemble if is_ensemble(run_dir) else evaluate_run)(run_dir, **args)
 
+def _evaluate_file(file, epoch, device, **args):
+    if epoch!='best': raise ValueError(f'{file} holds one epoch: leave --epoch out')
+    if device not in (None, 'cpu'): raise ValueError(f'{file} computes on the CPU: leave --device out')
+    from maca_net.deploy.score import score_file
+    return score_file(file, **args)
+
 def _calibrate(run_dir):
     from maca_net.runs.evaluate import calibrate_run
     return calibrate_run(run_dir)
-
-def _evaluation_text(res):
-    if 'members' not in res: return summary(res, res['data'])
-    from maca_net.runs.ensemble import ensemble_text
-    return ensemble_text(res)
 
 # %% ../../nbs/83_cli.evaluate.ipynb #249cf4ee
 def _beside_calibrate(p, args):

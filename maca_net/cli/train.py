@@ -12,6 +12,7 @@ from pathlib import Path
 from .. import schema
 from ..core import *
 from ..options import *
+from ..views import *
 from ..models.readings import *
 from ..runs.config import *
 from .base import *
@@ -128,7 +129,7 @@ def maca_train(argv=None):
         stop_on_term()
         res = _train(cfg, out, logs)
         if res is None: return                    # another process tells
-        print(summary(res, cfg.data))
+        print(summary(res))
         print(f'run saved in {out} (figures in {out/"figures"})')
         if DATASETS[cfg.data].frame is None: _measure_frame(out)
     _guard(p, run, _LESS, lambda: _after_stop(out))
@@ -169,13 +170,11 @@ def _of_hundred(share): return f'{100*share:.2f} %'
 
 # %% ../../nbs/82_cli.train.ipynb #c5d01d39
 def summary(
-    res, # Content of metrics.json
-    data, # Name of the data set
+    res, # Content of metrics.json of a run or an ensemble, or the scores of an exported file
 )->str:
     "A few lines for a person"
-    rule = f' (label rule {res["rule"]})' if data=='ferplus' else ''
-    lines = [f"{data}{rule}, {res['split']}: {res['n']} faces, method {res['method']}{changed_readings(res)}, "
-        f"{res['scale']}"]
+    rule = f' (label rule {res["rule"]})' if res['data']=='ferplus' else ''
+    lines = [f"{res['data']}{rule}, {res['split']}: {res['n']} faces, {_subject(res)}"]
     if (n := res.get('views', 1))>1: lines.append(f'(the mean over {n} views of each face)')
     if res.get('synthetic'): lines.append('(generated faces: a trial of the software, nothing to compare with a paper)')
     lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 "
@@ -187,6 +186,9 @@ def summary(
     if res.get('accuracy_deduplicated') is not None:
         lines.append(f"accuracy without the {res['seen_in_train']} faces that occur in train: "
             f"{_of_hundred(res['accuracy_deduplicated'])}")
+    for views,of in _means(res):
+        lines.append(f"mean over {views} views: accuracy {_of_hundred(of['accuracy'])}   macro "
+            f"{_of_hundred(of['macro_accuracy'])}")
     if 'best_epoch' in res: lines.append(f"epoch {res['best_epoch']} chosen on validation; last epoch: "
         f"{_of_hundred(res['last']['accuracy'])}")
     if 'linear_on_pixels' in res:
@@ -195,3 +197,13 @@ def summary(
     lines.append('per class: ' + '  '.join(f'{c} -' if a is None else f'{c} {100*a:.0f}' for c,
         a in res['per_class'].items()))
     return '\n'.join(lines)
+
+def _subject(res):
+    "What was scored: an exported file, an ensemble or a run"
+    if 'file' in res: return res['file']
+    if 'members' in res: return f"{len(res['members'])} members"
+    return f"method {res['method']}{changed_readings(res)}, {res['scale']}"
+
+def _means(res):
+    "(number of views, scores of their mean), where metrics.json has any"
+    return [(v, of) for v,name in VIEW_NAMES.items() if v>1 and (of := res.get(name.scores))]

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ECE_MARK', 'metrics_text', 'recipe_name', 'card_text', 'train_command', 'HubRun', 'counts_text', 'file_text',
-           'write_blind_table', 'mark_text', 'again_text', 'shipped_card', 'shipped_metrics', 'ship_model']
+           'file_scores', 'views_text', 'write_blind_table', 'mark_text', 'again_text', 'shipped_card',
+           'shipped_metrics', 'ship_model']
 
 # %% ../../nbs/78_deploy.hub.ipynb #f5b6fc57
 import csv, shlex, shutil, tempfile
@@ -16,10 +17,13 @@ from ..data.images import *
 from ..data.faces import *
 from ..calibration import *
 from ..models.readings import *
+from ..views import *
 from ..runs.config import *
 from ..runs.evaluate import *
 from .shipped import *
+from .runtime import *
 from .export import *
+from .score import *
 from .predict import *
 with needs('hub', 'huggingface_hub'): from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
@@ -239,12 +243,37 @@ def file_text(
     file, # The ONNX file
     meta, # Its metadata
 )->str:
-    "What the file is, and what its form costs, as Markdown"
+    "What the file is, and what its form costs, as a sentence or two"
     out = f"`{file.name}`, {file.stat().st_size/1e6:.1f} MB, SHA-256 `{sha256(file)}`."
     if not (q := meta.get('int8')): return out
     return out + (f" The weights are integers of eight bits (INT8). {q['accuracy']:.1%} of {q['n']:,} validation "
         f"faces are named right, and {q['accuracy_float']:.1%} with the weights in float. "
         f"For {q['agreement']:.1%} of the faces both give the same answer.")
+
+def file_scores(
+    file, # ONNX file exported from the run
+    run, # Folder of a finished run
+    path=None, # Folder of its data set; None: the run's
+)->dict: # best, flip, six: `VIEW_SCORES` of the mean over one, two and six views
+    "The scores of an exported file on the validation faces of its run"
+    info,net = upgrade_info(read_json(Path(run)/'config.json')),ExportedModel(file)
+    faces = read_run_data(run, run_config(info, path)).only('valid')
+    scored = {name.scores: score_faces(net, faces, v) for v,name in VIEW_NAMES.items()}
+    return {k: {s: of[s] for s in VIEW_SCORES if s in of} for k,of in scored.items()}
+
+def views_text(
+    of, # What `file_scores` returns
+)->str:
+    "The scores of an exported file for each number of views, as a Markdown table"
+    def percent(v): return '' if v is None else f'{v:.2%}'
+    columns = {k: name for k,name in _VIEW_COLUMNS.items() if any(k in o for o in of.values())}
+    rows = [(str(v), *(percent(of[name.scores].get(k)) for k in columns)) for v,name in VIEW_NAMES.items()
+        if name.scores in of]
+    lines = [('views of each face', *columns.values()), ('---',)*(1+len(columns)), *rows]
+    return '\n'.join(f'| {" | ".join(l)} |' for l in lines)
+
+_VIEW_COLUMNS = dict(accuracy='accuracy', accuracy_deduplicated='accuracy without faces that occur in train',
+    macro_accuracy='macro accuracy', ece='calibration error')
 
 # %% ../../nbs/78_deploy.hub.ipynb #32b3391d
 def write_blind_table(
@@ -301,6 +330,7 @@ def shipped_card(
     n_views:int, # Of each of these faces
 )->str: # Markdown
     "The card of the model that comes with the package: `card_text`, the file, the counts and the way to train it again"
+    own = f"\n\n## Scores of this file\n{_FILE_SCORES}\n\n{views_text(metrics['file'])}" if 'file' in metrics else ''
     body = card_text(info, metrics).partition('\n---\n')[2]
     head,_,rest = body.partition('## Intended use')
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
@@ -312,9 +342,12 @@ def shipped_card(
         f'`maca_lab score-blind {BLIND_TABLE} labels.csv` scores them.')
     rest = rest.replace('\n## Limits', f'\n{mark_text(metrics)}\n\n## Limits').rstrip()
     parts = [f'{title}\n\nThis network names one of these expressions for a face: {names}. {use}\n\n'
-        f'{file_text(file, meta)} {blind}',
+        f'{file_text(file, meta)} {blind}{own}',
         f'## Intended use{rest}', f'## Faces of each class\n{counts_text(metrics)}', again_text(info)]
     return '\n\n'.join(parts) + '\n'
+
+_FILE_SCORES = ('On the validation faces. `--views` of `maca_predict` and `maca_serve` sets how many views of a face '
+    'are averaged: the face, its mirror image, and both shifted by 2 % of the width. More views take more time.')
 
 # %% ../../nbs/78_deploy.hub.ipynb #2d1cef27
 def shipped_metrics(
@@ -328,6 +361,7 @@ def ship_model(
     file, # ONNX file exported from it, at most 12 MB
     blind, # Folder of cropped faces without labels, the blind test
     folder=None, # Where to; None: `weights_folder`
+    path=None, # Folder of the data set of the run; None: where it was when the run was trained
     most:int=MOST_BYTES, # Bytes that the network may have
 )->Path: # The ONNX file in its place
     """Make an exported file the model of the package. Raises `OSError` or `ValueError`, and has then changed nothing,
@@ -342,6 +376,7 @@ def ship_model(
     with tempfile.TemporaryDirectory() as d:
         made = Path(d)
         shutil.copyfile(file, made/name)
+        metrics['file'] = file_scores(made/name, run, path)
         n = write_blind_table(predictor, blind, made/BLIND_TABLE)
         card = shipped_card(info, metrics, made/name, predictor.net.meta, n, predictor.views)
         (made/CARD).write_text(card, encoding='utf-8')
