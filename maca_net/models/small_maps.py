@@ -53,11 +53,11 @@ class _MatmulConv(torch.autograd.Function):
         x,weight = ctx.saved_tensors                            # read once: checkpointing allows no second time
         stride,padding,groups = ctx.how
         o,c,kh,kw = weight.shape
-        by_channel = grad.permute(0,2,3,1).reshape(-1, groups, o//groups).permute(1,2,0)      # groups x O/groups x Nhw
+        rows = grad.permute(0,2,3,1).reshape(-1, groups, o//groups).transpose(0,1)            # groups x Nhw x O/groups
         gx = gw = None
-        if ctx.needs_input_grad[0]: gx = _input_grad(grad, by_channel, weight, x, stride, padding, groups)
+        if ctx.needs_input_grad[0]: gx = _input_grad(grad, rows, weight, x, stride, padding, groups)
         if ctx.needs_input_grad[1]:
-            gw = by_channel.contiguous()@map_columns(x, (kh,kw), stride, padding, groups)
+            gw = _transposed(rows)@map_columns(x, (kh,kw), stride, padding, groups)
             gw = gw.view(o,kh,kw,c).permute(0,3,1,2)
         return gx,gw,None,None,None
 
@@ -65,7 +65,11 @@ def _as_matrices(weight, groups):
     "groups x O/groups x (kernel area * C/groups)"
     return weight.permute(0,2,3,1).reshape(groups, len(weight)//groups, -1)
 
-def _input_grad(grad, by_channel, weight, x, stride, padding, groups):
+def _transposed(x):
+    "G x N x C -> G x C x N in memory. torch copies two dimensions by blocks, and three many times slower"
+    return torch.stack([o.t().contiguous() for o in x.contiguous()])
+
+def _input_grad(grad, rows, weight, x, stride, padding, groups):
     (n,_,H,W),(_,c,kh,kw),(h,w),(ph,pw) = x.shape,weight.shape,grad.shape[2:],padding
     if tuple(stride)==(1,1):
         # rows of channels, the last memory axis of a channels-last weight, are copied whole
@@ -73,7 +77,7 @@ def _input_grad(grad, by_channel, weight, x, stride, padding, groups):
         flipped = flipped.view(kh*kw, groups, -1, c).transpose(0,1).reshape(groups, -1, c)
         out = map_columns(grad, (kh,kw), (1,1), (kh-1-ph,kw-1-pw), groups)@flipped
         return out.transpose(0,1).reshape(n,H,W,groups*c).permute(0,3,1,2)
-    parts = (by_channel.transpose(1,2)@_as_matrices(weight, groups)).view(groups,n,h,w,kh,kw,c)
+    parts = (rows@_as_matrices(weight, groups)).view(groups,n,h,w,kh,kw,c)
     out = x.new_zeros(n, H+2*ph, W+2*pw, groups, c)
     for i in range(kh):
         for j in range(kw):
