@@ -47,8 +47,8 @@ def run_one(
     except Timeout: print(f'{key} is held by another process')
 
 # %% ../../nbs/62_lab.runner.ipynb #ad5284b6
-_KEEP = ('flip', 'six', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl', 'n',
-    'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads', 'label_list', 'images',
+_KEEP = ('flip', 'six', 'accuracy', 'accuracy_deduplicated', 'macro_accuracy', 'macro_f1', 'nll', 'ece', 'votes_kl',
+    'n', 'seen_in_train', 'labels', 'per_class', 'confusion', 'clusters', 'heads', 'label_list', 'images',
     'best_epoch', 'parameters', 'hardware', 'hours', 'train_images_per_s', 'peak_mb', 'flops',
     'precision', 'scale', 'track', 'code')
 
