@@ -307,14 +307,15 @@ def rate_trials(
     rates=RATES, # The grid
 )->Experiment|dict:
     "The trials of which some are missing in a store; where none is, the rate of each cell. Raises as `best_rates`"
-    trial,scores = rate_cells(experiment, rates),{}
+    trial,scores,tried = rate_cells(experiment, rates),{},set()
     while trial:
         new = _trial_scores(store, trial, base)
         if set(new)!=set(trial.cells): return trial
+        tried |= set(new)
         scores.update({l: s for l,s in new.items() if s is not None})
-        further = larger_rates(experiment, scores, rates)
-        trial = further if further and not set(further.cells)<=set(new) else None
-    return best_rates(experiment, scores, (*rates, 2*max(rates)))
+        further = outer_rates(experiment, scores, rates)
+        trial = further if further and not set(further.cells)<=tried else None       # a trial that failed has no score
+    return best_rates(experiment, scores, rate_ladder(rates))
 
 # %% ../../nbs/62_lab.runner.ipynb #f8f7d957
 def tune_rates(

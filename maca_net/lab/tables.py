@@ -648,8 +648,8 @@ def primary_scales(
 
 # %% ../../nbs/65_lab.tables.ipynb #u3000021
 _TUNING_RULE = ('For each cell alone: the rate with the highest accuracy_deduplicated of one run on the tuning seed. '
-    'Where the largest rate of the grid is the best, twice that rate is tried too. The run of the tuning seed is not '
-    'reported.')
+    'Where the largest rate that was tried is the best, twice that rate is tried too, and half of the smallest where '
+    'that is the best, at most three steps beyond the grid. The run of the tuning seed is not reported.')
 
 def declare_primary(
     store, # A `Store`
