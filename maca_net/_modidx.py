@@ -567,6 +567,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub.HubRun.save_pretrained': ( 'deploy.hub.html#hubrun.save_pretrained',
                                                                                      'maca_net/deploy/hub.py'),
+                                     'maca_net.deploy.hub._faces_in': ('deploy.hub.html#_faces_in', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub._labels_text': ('deploy.hub.html#_labels_text', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub._public_value': ('deploy.hub.html#_public_value', 'maca_net/deploy/hub.py'),
                                      'maca_net.deploy.hub._replace_files': ('deploy.hub.html#_replace_files', 'maca_net/deploy/hub.py'),

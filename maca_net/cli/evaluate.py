@@ -20,7 +20,7 @@ _EVAL = '''examples:
       scores the test split, with the weights of the epoch that was chosen on validation
   maca_eval runs/raf-0 --split test --subset rafdb_occlusion_list.txt
   maca_eval runs/raf-0/raf-0.onnx --split test --path RAFDB --views 2
-      scores an exported file itself, whose answers may differ a little from those of its run
+      scores an exported file itself, whose accuracy may differ a little from that of its run
   maca_eval runs/old --calibrate
       fits the temperatures of a run of an older version, so that its probabilities are calibrated'''
 
@@ -29,9 +29,9 @@ def eval_parser():
     p = _parser('maca_eval', 'Compute the accuracy and other scores of a trained run, or of a file exported from one, '
         'on a split. By default the data are those of the run.', _EVAL)
     p.add_argument('run_dir', metavar='RUN_OR_FILE', help='a folder that maca_train or maca_ensemble wrote, or an '
-        'exported .onnx or .xml file (which needs --path)')
-    p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: the run's)")
-    p.add_argument('--path', help="folder of the data set (default: the run's)")
+        'exported .onnx or .xml file')
+    p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: that of the run or file)")
+    p.add_argument('--path', help="folder of the data set (default: the run's; a file names none)")
     p.add_argument('--rule', choices=FERPLUS_RULES, help="FERPlus label rule (default: the run's)")
     p.add_argument('--split', choices=SPLITS, default='valid', help='default: valid')
     p.add_argument('--subset', metavar='FILE', help='RAF-DB: only the test images of this list, such as the occlusion '
@@ -63,7 +63,7 @@ def maca_eval(argv=None):
     _guard(p, run)
 
 def _evaluate(run_dir, **args):
-    if Path(run_dir).suffix in ('.onnx', '.xml'): return _evaluate_file(run_dir, **args)
+    if Path(run_dir).suffix in ('.onnx', '.xml') and not Path(run_dir).is_dir(): return _evaluate_file(run_dir, **args)
     from maca_net.runs.ensemble import evaluate_ensemble, is_ensemble
     from maca_net.runs.evaluate import evaluate_run
     return (evaluate_ensemble if is_ensemble(run_dir) else evaluate_run)(run_dir, **args)

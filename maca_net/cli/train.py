@@ -176,6 +176,7 @@ def summary(
     rule = f' (label rule {res["rule"]})' if res['data']=='ferplus' else ''
     lines = [f"{res['data']}{rule}, {res['split']}: {res['n']} faces, {_subject(res)}"]
     if (n := res.get('views', 1))>1: lines.append(f'(the mean over {n} views of each face)')
+    if 'file' in res: lines.append(f"(the probabilities of the file, {'un'*(not res['calibrated'])}calibrated)")
     if res.get('synthetic'): lines.append('(generated faces: a trial of the software, nothing to compare with a paper)')
     lines.append(f"accuracy {_of_hundred(res['accuracy'])}   macro {_of_hundred(res['macro_accuracy'])}   macro F1 "
         f"{_of_hundred(res['macro_f1'])}   "

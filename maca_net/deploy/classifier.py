@@ -74,7 +74,8 @@ def metadata(
         frame=frame and frame.to_dict(), input=_INPUT.format(size=cfg['size']),
         **calibration_metadata(temperature_of(info) if calibrated else {}),
         accuracy=info.get('accuracy'), weights_of=epoch,
-        trained_on=cfg['data'], synthetic=bool(info['data'].get('synthetic')), code=info['code'],
+        trained_on=cfg['data'], rule=info['data'].get('rule'), synthetic=bool(info['data'].get('synthetic')),
+        code=info['code'],
         **{k: cfg[k] for k in ('method', 'arch', 'epochs', 'seed')})
 
 _INPUT = """image: faces, RGB in 0..1, B x 3 x {size} x {size}, cropped as the training data, resized (bilinear,

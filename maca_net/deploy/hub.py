@@ -243,7 +243,7 @@ def file_text(
     file, # The ONNX file
     meta, # Its metadata
 )->str:
-    "What the file is, and what its form costs, as a sentence or two"
+    "What the file is, and what its form costs, in a few sentences"
     out = f"`{file.name}`, {file.stat().st_size/1e6:.1f} MB, SHA-256 `{sha256(file)}`."
     if not (q := meta.get('int8')): return out
     return out + (f" The weights are integers of eight bits (INT8). {q['accuracy']:.1%} of {q['n']:,} validation "
@@ -255,9 +255,13 @@ def file_scores(
     run, # Folder of a finished run
     path=None, # Folder of its data set; None: the run's
 )->dict: # best, flip, six: `VIEW_SCORES` of the mean over one, two and six views
-    "The scores of an exported file on the validation faces of its run"
+    """The scores of an exported file on the validation faces of its run. Raises `ValueError` where the data set has
+    other validation faces"""
     info,net = upgrade_info(read_json(Path(run)/'config.json')),ExportedModel(file)
-    faces = read_run_data(run, run_config(info, path)).only('valid')
+    cfg = run_config(info, path)
+    faces,was = read_run_data(run, cfg).only('valid'),read_valid_images(run)[0]
+    if was and list(faces.df.name)!=was:
+        raise ValueError(f'{cfg.path}: its validation faces are not those of {run}: pass the data of the run as path')
     scored = {name.scores: score_faces(net, faces, v) for v,name in VIEW_NAMES.items()}
     return {k: {s: of[s] for s in VIEW_SCORES if s in of} for k,of in scored.items()}
 
@@ -276,14 +280,18 @@ _VIEW_COLUMNS = dict(accuracy='accuracy', accuracy_deduplicated='accuracy withou
     macro_accuracy='macro accuracy', ece='calibration error')
 
 # %% ../../nbs/78_deploy.hub.ipynb #32b3391d
+def _faces_in(folder):
+    names = [o for o in visible_files(folder) if o.suffix.lower() in EXTENSIONS]
+    if not names: raise ValueError(f'{folder}: no face lies there')
+    return names
+
 def write_blind_table(
     predictor, # A `Predictor`
     faces, # Folder of cropped faces without labels
     file, # .csv
 )->int: # Faces
     "A row a face: its name and the probability of each expression. Raises `ValueError` for a folder without faces"
-    names = [o for o in visible_files(faces) if o.suffix.lower() in EXTENSIONS]
-    if not names: raise ValueError(f'{faces}: no face lies there')
+    names = _faces_in(faces)
     with atomic_path(file) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         w = csv.writer(f)
         w.writerow(['name', *predictor.labels])
@@ -302,7 +310,8 @@ def mark_text(
     if not (c := m.get('calibration')): return ''
     errors = {'one view of a face': c['best'], 'two views': c.get('flip'), 'six views': c.get('six')}
     each = ', '.join(f"{e['ece_calibrated']:.1%} for {k}" for k,e in errors.items() if e)
-    return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. It is {each}. '
+    return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. '
+        f'With float weights it is {each}. '
         f'For this, the faces were split {HALF_DRAWS} times at random into two halves. Each temperature '
         'was fitted on one half and scored on the other. The errors are means over the splits.')
 
@@ -330,7 +339,8 @@ def shipped_card(
     n_views:int, # Of each of these faces
 )->str: # Markdown
     "The card of the model that comes with the package: `card_text`, the file, the counts and the way to train it again"
-    own = f"\n\n## Scores of this file\n{_FILE_SCORES}\n\n{views_text(metrics['file'])}" if 'file' in metrics else ''
+    of = metrics.get('file_scores')
+    own = f'\n\n## Scores of this file\n{_FILE_SCORES}\n\n{views_text(of)}' if of else ''
     body = card_text(info, metrics).partition('\n---\n')[2]
     head,_,rest = body.partition('## Intended use')
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
@@ -346,8 +356,10 @@ def shipped_card(
         f'## Intended use{rest}', f'## Faces of each class\n{counts_text(metrics)}', again_text(info)]
     return '\n\n'.join(parts) + '\n'
 
-_FILE_SCORES = ('On the validation faces. `--views` of `maca_predict` and `maca_serve` sets how many views of a face '
-    'are averaged: the face, its mirror image, and both shifted by 2 % of the width. More views take more time.')
+_FILE_SCORES = ('Scored on the validation faces. The epoch was chosen and the temperatures were fitted on the same '
+    'faces. Two views are the face and its mirror image. Six are these two, each also shifted up and to the left, and '
+    'down and to the right, by 2 % of the width. `--views` of `maca_predict` and `maca_serve` sets the number. More views take '
+    'more time.')
 
 # %% ../../nbs/78_deploy.hub.ipynb #2d1cef27
 def shipped_metrics(
@@ -370,13 +382,14 @@ def ship_model(
     info,metrics = upgrade_info(read_json(Path(run)/'config.json')),shipped_metrics(run)
     if file.suffix!='.onnx': raise ValueError(f'{file}: the model of the package has to be an .onnx file: pass one')
     if file.stat().st_size>most: raise ValueError(f'{file} has more than {most/1e6:.0f} MB: export it with --int8')
+    _faces_in(blind)                                                    # before the slow part
     predictor = Predictor(file, views=max(VIEWS))
     if predictor.labels!=info['labels']: raise ValueError(f'{file} has other labels than {run}: export {run} again')
     name = f"{info['config']['data']}-{info['config']['arch']}-{info['config']['method']}.onnx"
     with tempfile.TemporaryDirectory() as d:
         made = Path(d)
         shutil.copyfile(file, made/name)
-        metrics['file'] = file_scores(made/name, run, path)
+        metrics['file_scores'] = file_scores(made/name, run, path)
         n = write_blind_table(predictor, blind, made/BLIND_TABLE)
         card = shipped_card(info, metrics, made/name, predictor.net.meta, n, predictor.views)
         (made/CARD).write_text(card, encoding='utf-8')

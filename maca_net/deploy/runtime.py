@@ -24,7 +24,8 @@ _point = list_of(number(-2, 3), 2, 2)
 _T = number(COOLEST/2, 2*HOTTEST)
 _frame = table(dict(landmarks=list_of(_point, 5, 5), tilt=number(0, 180)), dict(aspect=number(.1, 10)))
 _METADATA = table(dict(labels=list_of(text(200), 1, MAX_LABELS, distinct=True), size=list_of(whole(1, MAX_SIZE), 2, 2),
-    resize=list_of(_side, 1, 8), frame=maybe(_frame)), dict.fromkeys(TEMPERATURES, maybe(_T)))
+    resize=list_of(_side, 1, 8), frame=maybe(_frame)),
+    dict(dict.fromkeys(TEMPERATURES, maybe(_T)), trained_on=maybe(text(200)), rule=maybe(text(50))))
 
 def check_metadata(
     meta, # What an exported file holds beside its network

@@ -20,12 +20,14 @@ from .runtime import *
 # %% ../../nbs/75b_deploy.score.ipynb #scor0004
 def score_faces(
     net:ExportedModel,
-    faces:Faces, # All of them, with the classes of the file in their order
+    faces:Faces, # All are scored; their classes are those of the file, in the same order
     views:int=1, # Of each face, see `VIEWS`; the mean of their probabilities is scored
-    seen_known:bool=True, # Whether `seen_in_train` of the faces is about the training data of the file
+    seen_known:bool=True, # Whether `seen_in_train` refers to the training data of the file
 )->dict: # What `score_probs` returns
-    "The scores of an exported file on faces, with the probabilities as the file gives them"
+    "The scores of an exported file, with the probabilities as it gives them. Raises `ValueError` for other classes"
     meta,truth = net.metadata,truth_of(faces)
+    if faces.vocab!=meta['labels']:
+        raise ValueError(f'the faces have the classes {faces.vocab}, {net.file} knows {meta["labels"]}')
     if not seen_known: del truth['seen']
     batches = with_bar(_input_batches(faces, meta['size'][0], 64), total=math.ceil(len(faces)/64))
     probs = np.concatenate([answer_faces(net, x, meta, views, inside=True) for x in batches])
@@ -37,11 +39,11 @@ def score_file(
     split:str='valid', # 'train', 'valid' or 'test'
     data:str=None, # Data set; None: the one that the file was trained on
     path=None, # Folder of the data set
-    rule:str=None, # FERPlus label rule; None: majority
+    rule:str=None, # FERPlus label rule; None: the one that the file names, or else majority
     subset=None, # A RAF-DB subset list (occlusion, pose): only those images
     on_bad:str='error', # See the readers
     views:int=1, # Of each image, see `VIEWS`
-)->dict: # As of `evaluate_run`; `ece` and `nll` are those of the file's own, calibrated probabilities
+)->dict: # The scores, `calibrated` (whether its probabilities are), and what was scored
     """The scores of an exported file on a split. Raises `OSError` or `ValueError` where file, data or split do not
     fit"""
     check_choice('split', split, SPLITS)
@@ -50,26 +52,32 @@ def score_file(
     faces,seen_known = _faces_of_file(net, split, data, path, rule, subset, on_bad)
     of = dict(split=split, views=views, file=net.file.name, data=faces.name, rule=faces.rule,
         images=fingerprint(faces), trained_on=net.metadata.get('trained_on'),
+        calibrated=net.metadata.get('temperature') is not None,
         synthetic=bool(faces.info.get('synthetic')), subset=None if subset is None else Path(subset).name)
     return dict(score_faces(net, faces, views, seen_known), **of)
 
 # %% ../../nbs/75b_deploy.score.ipynb #scor0005
 def _faces_of_file(net, split, data, path, rule, subset, on_bad):
-    "(the faces of a split in the words of a file, whether it is known which of them occur in its training data)"
+    "(the faces of a split with the class names of a file, whether it is known which occur in its training data)"
     file,meta = net.file,net.metadata
     if lacks := {'labels', 'size', 'resize'}-set(meta):
         raise ValueError(f'{file} does not say its {", ".join(sorted(lacks))}: pass a file that maca_export wrote')
     trained_on = meta.get('trained_on')
     if data is None and trained_on not in DATASETS:
-        raise ValueError(f'{file} does not say on which data it was trained: name the data set (data)')
-    cfg = RunConfig(data=data or trained_on, path=path, rule=rule or 'majority', size=meta['size'][0])
-    spec,same = DATASETS[cfg.data],cfg.data==trained_on
+        why = f'was trained on {trained_on}, which is no data set here' if trained_on else 'does not name its data set'
+        raise ValueError(f'{file} {why}: name a data set (data, or --data)')
+    spec = DATASETS[data or trained_on]
+    rule = rule or (meta.get('rule') if spec.needs('rule') else None) or 'majority'
+    cfg = RunConfig(data=data or trained_on, path=path, rule=rule, size=meta['size'][0])
+    may_be_own = trained_on in (None, cfg.data)
     source = meta['resize'][0] if len(meta['resize'])>1 else None
     info = dict(labels=meta['labels'], source_size=source, grey=False)                   # the file itself makes grey
     faces,_,knows_train = _faces_to_score(file, info, cfg, split, False, on_bad, subset)
-    if same and split!='test' and faces.info.get('split_valid') and not spec.own:
+    if may_be_own and split!='test' and faces.info.get('split_valid') and not spec.own:
         raise ValueError(f'{file} does not say which faces of {cfg.data} it was validated on: score the run it was '
             'exported from, or the split test')
-    if same and spec.own: warnings.warn(f'{file} does not say on which folder it was trained: if on '
+    if may_be_own and spec.own: warnings.warn(f'{file} does not say on which folder it was trained: if on '
         f'{cfg.path}, the scores are too high')
-    return faces,same and not spec.own and knows_train
+    same = trained_on==cfg.data and not spec.own
+    if same and spec.needs('rule') and not knows_train: warnings.warn(NO_TRAIN, MissingSplit)
+    return faces,same and knows_train
