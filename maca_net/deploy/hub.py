@@ -358,8 +358,8 @@ def shipped_card(
 
 _FILE_SCORES = ('Scored on the validation faces. The epoch was chosen and the temperatures were fitted on the same '
     'faces. Two views are the face and its mirror image. Six are these two, each also shifted up and to the left, and '
-    'down and to the right, by 2 % of the width. `--views` of `maca_predict` and `maca_serve` sets the number. More views take '
-    'more time.')
+    'down and to the right, by 2 % of the width. `--views` of `maca_predict` and `maca_serve` sets the number. More '
+    'views take more time.')
 
 # %% ../../nbs/78_deploy.hub.ipynb #2d1cef27
 def shipped_metrics(
