@@ -30,7 +30,7 @@ def heads_first(
     y, # B x HC x h x w, the channels of one head side by side
     n_heads:int, # H
 )->torch.Tensor: # H x B x hw x C
-    "The map of each head, as a copy. A view would be slower: its gradient has another order in memory than the maps"
+    "The map of each head. A copy, because the gradient of a view would lie in memory in another order, which is slower"
     return torch.stack(y.permute(0,2,3,1).flatten(1,2).unflatten(2, (n_heads, -1)).unbind(2))
 
 class LocalContext(nn.Module):

@@ -66,7 +66,7 @@ def _as_matrices(weight, groups):
     return weight.permute(0,2,3,1).reshape(groups, len(weight)//groups, -1)
 
 def _transposed(x):
-    "G x N x C -> G x C x N in memory. torch copies two dimensions by blocks, and three many times slower"
+    "G x N x C -> G x C x N in memory. torch transposes a matrix by blocks, but three dimensions many times slower"
     return torch.stack([o.t().contiguous() for o in x.contiguous()])
 
 def _input_grad(grad, rows, weight, x, stride, padding, groups):
