@@ -36,7 +36,7 @@ if world>1: assert torch.distributed.get_backend()=='gloo'
 faces = read_synth(96, 32, progress=False)
 for rule,norm in json.loads(sys.argv[2]):
     set_seed(0)
-    learn = maca_learner(face_dls(faces, 32, 32, augment='none', device='cpu'), 'resnet18',
+    learn = maca_learner(face_dls(faces, 32, 32, augment='none', device='cpu'), 'test_resnet',
         readings=dict(n_heads=2, centers_rule=rule),
                          last_stride=1, precision='fp32', lr=.01, cbs=Terms())
     if norm=='group': without_batch_norm(learn.model)
@@ -46,8 +46,6 @@ for rule,norm in json.loads(sys.argv[2]):
         centers=afc.centers.tolist(), theta=afc.theta.item(), valid=[float(o) for o in learn.recorder.values[-1]])
 json.dump(res, open(f'{sys.argv[1]}-{world}-{rank}.json', 'w'))
 '''
-
-def check(r): assert r.returncode==0, r.stdout[-2000:] + r.stderr[-4000:]
 
 @contextmanager
 def torchrun_words(world):
@@ -59,17 +57,20 @@ def torchrun_words(world):
         s.bind(('127.0.0.1', 0))
         yield dict(WORLD_SIZE=str(world), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(s.getsockname()[1]))
 
-def work(out, rank, words):
-    ranks = dict(RANK=str(rank), LOCAL_RANK=str(rank)) if words else {}
-    check(forked.run(sys.executable, '-c', WORKER, out, json.dumps(CASES), env={**ENV, **words, **ranks}))
+def run_on(world, *command):
+    "All that a command prints, on that many processes"
+    def run(rank):
+        ranks = dict(RANK=str(rank), LOCAL_RANK=str(rank)) if world>1 else {}
+        r = forked.run(*command, env={**ENV, **words, **ranks})
+        assert r.returncode==0, r.stdout[-2000:] + r.stderr[-4000:]
+        return r.stdout
+    with torchrun_words(world) as words, ThreadPoolExecutor() as pool: return ''.join(pool.map(run, range(world)))
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
     "(one process, [first of two, second of two]), by case"
     out = tmp_path_factory.mktemp('ddp')/'run'
-    with ThreadPoolExecutor() as pool:
-        for world in (1, 2):
-            with torchrun_words(world) as words: list(pool.map(work, [out]*world, range(world), [words]*world))
+    for world in (1, 2): run_on(world, sys.executable, '-c', WORKER, out, json.dumps(CASES))
     def read(name): return json.loads(Path(f'{out}-{name}.json').read_text())
     return read('1-0'),[read(f'2-{i}') for i in (0, 1)]
 
@@ -101,20 +102,19 @@ def test_what_batch_norm_changes(runs):
     assert 1e-4<terms<.3 and centers<.1
 
 def test_maca_train_on_two_processes(tmp_path):
-    "The command line: one process writes, a run that was stopped goes on"
+    "The command line: one process writes, a run that was stopped goes on. What torchrun starts, it ends"
     out = tmp_path/'run'
-    opts = '--device cpu --n-faces 96 --size 48 --arch resnet18 --n-heads 1 --epochs 3'.split()
-    args = [*TORCHRUN, '--no-python', str(Path(sys.executable).parent/'maca_train'), *opts, '--out', str(out)]
-    def train(bs): return subprocess.run([*args, '--bs', str(bs)], capture_output=True, text=True, env=ENV, timeout=900)
+    opts = '--device cpu --n-faces 96 --size 48 --arch test_resnet --n-heads 1 --epochs 3'.split()
+    train = [str(Path(sys.executable).parent/'maca_train'), *opts, '--bs', '32', '--out', str(out)]
     end = time.time()+600
-    p = subprocess.Popen([*args, '--bs', '32'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENV)
+    p = subprocess.Popen([*TORCHRUN, '--no-python', *train], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=ENV)
     while not (out/'history.csv').exists() and p.poll() is None and time.time()<end: time.sleep(.05)
     first = (out/'history.csv').read_text()
-    p.terminate(); p.wait(120)                                     # torchrun ends its processes
+    p.terminate(); p.wait(120)
     assert not (out/'config.json').exists()
-    r = train(32)
-    check(r)
-    assert 'going on with it' in r.stdout and r.stdout.count('run saved in')==1                  # one of them tells
+    printed = run_on(2, *train)
+    assert 'going on with it' in printed and printed.count('run saved in')==1                    # one of them tells
     # an epoch that is done again takes another time
     def without_seconds(text): return [line.rpartition(',')[0] for line in text.splitlines()]
     whole = without_seconds((out/'history.csv').read_text())

@@ -128,8 +128,9 @@ def draw_figures(
     for name in figures_of(res) if names is None else names:
         check_choice('figure', name, FIGURES)
         FIGURES[name](res, p, run, lambda: learn or _learner_of(run, path, faces))
-        with atomic_path(run/'figures'/f'{name}.png') as tmp: plt.savefig(tmp, dpi=160, bbox_inches='tight',
-            format='png')
+        fig = plt.gcf()                                  # plt.savefig would draw it once more
+        with atomic_path(run/'figures'/f'{name}.png') as tmp:
+            fig.savefig(tmp, dpi=160, bbox_inches='tight', format='png')
         plt.close('all')
 
 # %% ../../nbs/53_runs.figures.ipynb #9bc66b79
