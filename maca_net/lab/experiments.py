@@ -106,19 +106,21 @@ def _classifiers():
 
 _TUNED = dict(_BASELINE, **_BATCH_NORM, target='votes', ema=.999)
 
-def _on_face(text, lr):
-    "Cells: the parts of MACA-Net on top of the same recipe, at the rate that its baseline was given"
+def _on_face(label, **rates):
+    "Cells: the parts of MACA-Net on top of the same recipe, at the rates of its cell with that label"
     parts = {'heads alone': _HEADS, 'AFC': dict(_BASELINE, afc_weight=1.), 'MACA-Net': _MACA}
-    return {f'{l}, lr {text}': dict(_TUNED, **p, lr=lr) for l,p in parts.items()}
+    return {f'{l}, {label}': dict(_TUNED, **p, **rates) for l,p in parts.items()}
 
 def _face_choices():
     "Cells: a start from pretrained weights, and one choice of its recipe at a time"
     choices = {'lr .005': dict(lr=.005), 'lr .01': dict(lr=.01), 'lr .05': dict(lr=.05),
         'backbone at .1 of the rate': dict(backbone_lr=.1), 'backbone at .3 of the rate': dict(backbone_lr=.3),
+        'lr .05, backbone at .1 of the rate': dict(lr=.05, backbone_lr=.1),
         'one frozen epoch': dict(frozen=1.), '80 px': dict(size=80), '150 px': dict(size=150),
         'growing from 64 px': dict(grow=64), '20 epochs': dict(epochs=20), 'last stride 2': dict(last_stride=2),
         'labels': dict(target='label'), 'no EMA': dict(ema=0.), 'from scratch': dict(weights=None)}
-    return {'start': _TUNED, **{l: dict(_TUNED, **o) for l,o in choices.items()}, **_on_face('.05', .05)}
+    return {'start': _TUNED, **{l: dict(_TUNED, **o) for l,o in choices.items()}, **_on_face('lr .05', lr=.05),
+        **_on_face('backbone at .3 of the rate', backbone_lr=.3)}
 
 def _cheaper():
     "Cells: the baseline and the method recommended, and less work for each"
