@@ -396,7 +396,7 @@ def show_table(
         whole = r.done and r.learned
         apart = 'reference not run yet' if whole and r.why=='no run yet' else points_text(r)
         on_valid = {'accuracy %': _accuracy_text(r, 'accuracy'),
-            f'minus {t.attrs["against"]}, points': 'reference' if r.is_reference else apart,
+            f'minus {dict(maca="MACA-Net").get(t.attrs["against"], t.attrs["against"])}, points': 'reference' if r.is_reference else apart,
             'all images %': _accuracy_text(r, 'all'), 'macro %': _accuracy_text(r, 'macro'), 'ECE': _num(r.ece),
             'KL from votes': _num(r.votes_kl), 'all images, last epoch %': _pct(r.last_epoch) if whole else ''}
         on_test = {'test %': _mean_sd(r.test, r.test_sd, r.tested),
@@ -482,7 +482,7 @@ def _spread_note(t):
         f'{sd} ({df})' for i,(sd,df) in enumerate(spread)) + '.']*bool(spread)
     bare,shown = t.lo.isna() & t.difference.notna(),t.difference.notna()
     if bare.any(): parts.append(('There is no interval' if bare.sum()==shown.sum() else 'Some have no interval') +
-        ', because no recipe was run twice at the scale of one of the sides.')
+        ', because no cell was run twice at the scale of one of the sides.')
     if none: parts.append(f'{none} of {len(t)} comparisons have no runs yet.')
     return ' '.join(parts)
 
