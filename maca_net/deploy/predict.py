@@ -72,8 +72,9 @@ def is_undecided(
 
 def percent_text(
     p:float, # A probability
-)->str: # '75 %', or '>99 %' for what would round to 100 %, because nobody is certain to 100 %
+)->str: # '75 %'; '>99 %' and '<1 %' for what would round to 100 % and 0 %, because nobody is certain
     "A probability in percent, without decimals"
+    if 0<p<.005: return '<1 %'
     return '>99 %' if p>=.995 else f'{100*p:.0f} %'
 
 def certainty_words(

@@ -11,24 +11,34 @@ from fastai.vision.all import *
 from ..runs.plots import *
 
 # %% ../../nbs/64_lab.plots.ipynb #p0000001
-def _draw_arrow(ax, y, text):
+_RIGHT,_WRONG = '#1f77b4','C3'                     # of a cell whose runs learned, and of one with a run that did not
+
+def _draw_arrow(ax, y, text, color):
     "Numbers that lie further to the left than the axes go"
     at_edge = ax.get_yaxis_transform()
-    ax.annotate(text, (0, y), (.07, y), at_edge, at_edge, fontsize=8, va='center', color='C3',
-        arrowprops=dict(arrowstyle='->', color='C3'))
+    ax.annotate(text, (0, y), (.07, y), at_edge, at_edge, fontsize=8, va='center', color=color,
+        arrowprops=dict(arrowstyle='->', color=color))
 
 def _draw_cell(ax, y, r, name, least):
     "Draw a cell: its mean with a bar of one sd, or each run if one did not learn; what is below `least` as an arrow"
     mean,sd = 100*getattr(r, name),np.nan_to_num(100*getattr(r, f'{name}_sd'))
-    if r.learned and mean<least: _draw_arrow(ax, y, f'{mean:.1f}' + f' ± {sd:.1f}'*(r.done>1) + f', n={r.done}')
+    if r.learned and mean<least:
+        _draw_arrow(ax, y, f'{mean:.1f}' + f' ± {sd:.1f}'*(r.done>1) + f', n={r.done}', _RIGHT)
     elif r.learned:
-        ax.errorbar([mean], [y], xerr=[sd], fmt='o', capsize=4, color='#1f77b4')
-        ax.annotate(f'n={r.done}', (mean, y), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center')
+        ax.errorbar([mean], [y], xerr=[sd], fmt='o', capsize=4, color=_RIGHT)
+        ax.annotate(f'n={r.done}', (mean, y), xytext=(0, 5), textcoords='offset points', fontsize=8, ha='center',
+            bbox=dict(fc='white', ec='none', pad=.3))
     else:
         runs = 100*np.array([v for v in getattr(r, f'{name}_runs') if not np.isnan(v)])
-        ax.plot(runs[runs>=least], np.full(sum(runs>=least), y), 'o', mfc='none', color='C3')
+        if (near := runs[runs>=least]).size: ax.plot(near, np.full(len(near), y), 'o', mfc='none', color=_WRONG)
         away = [f'{v:.1f}' for v in runs[runs<least]] + ['failed']*int(r.failed)
-        if away: _draw_arrow(ax, y, ', '.join(away))
+        if away: _draw_arrow(ax, y, ', '.join(away), _WRONG)
+
+def _explain_cells(ax, learned, arrows):
+    "Entries of the legend, for what is drawn"
+    ax.plot([], [], 'o', color=_RIGHT, label='mean ± sd over n runs')
+    if not learned: ax.plot([], [], 'o', mfc='none', color=_WRONG, label='each run: one did not learn')
+    if arrows: ax.plot([], [], ls='', marker=r'$\leftarrow$', ms=11, color='.3', label='further to the left, or failed')
 
 # %% ../../nbs/64_lab.plots.ipynb #af989b12
 def plot_cells(
@@ -36,25 +46,25 @@ def plot_cells(
     axs=None, # Two axes to draw on; None: new ones, one below the other
     far:float=12, # Points; a value that is further below the best one is written at the edge, behind an arrow
 ):
-    "Accuracy and macro accuracy of each cell that has been run: mean, and a bar of one standard deviation over runs"
+    """Accuracy and macro accuracy of each cell that has been run: mean, and a bar of one standard deviation over runs.
+    A dashed line at the reference, if all cells have the same one"""
     ref = t[t.is_reference & t.done.gt(0) & t.learned]
     t,attrs = t[(t.done>0) | (t.failed>0)],t.attrs
-    if axs is None: axs = plt.subplots(2, 1, figsize=(5.6, 2.4+.56*len(t)), sharey=True, layout='constrained')[1]
+    labels = [textwrap.fill(l, 28) for l in t.index]
+    height = 2.4 + (.76 if any('\n' in l for l in labels) else .56)*len(t)
+    if axs is None: axs = plt.subplots(2, 1, figsize=(5.6, height), sharey=True, layout='constrained')[1]
     for ax,name,text in zip(axs, ('accuracy', 'macro'), ('accuracy, faces not in train', 'macro accuracy')):
         best = np.nanmax([v for vs in t[f'{name}_runs'] for v in vs] or [0])
         for y,r in enumerate(t.itertuples()): _draw_cell(ax, y, r, name, 100*best-far)
-        if len(ref): ax.axvline(100*ref[name].iloc[0], ls='--', lw=1, color='gray', label=drawn_name(ref.index[0]))
+        if len(ref)==1: ax.axvline(100*ref[name].iloc[0], ls='--', lw=1, color='gray', label=drawn_name(ref.index[0]))
         ax.set(yticks=np.arange(len(t)), ylim=(len(t)-.4, -.8))
-        ax.set_yticklabels([drawn_name(textwrap.fill(l, 28)) for l in t.index], fontsize=9)
+        ax.set_yticklabels([drawn_name(l) for l in labels], fontsize=9)
         ax.set_xlabel(f'{text}, %')
         ax.margins(x=.08)
         if any(o.arrow_patch for o in ax.texts): ax.set_xlim(left=1.3*ax.get_xlim()[0] - .3*ax.get_xlim()[1])
-    axs[0].figure.suptitle(drawn_name(f"{textwrap.fill(attrs['title'], 80)}\n{textwrap.fill(attrs['scale'], 80)}"),
-        fontsize=8)
-    axs[1].plot([], [], 'o', color='#1f77b4', label='mean ± sd over n runs')
-    if not t.learned.all(): axs[1].plot([], [], 'o', mfc='none', color='C3', label='each run: one did not learn')
-    if any(o.arrow_patch for ax in axs for o in ax.texts): axs[1].plot([], [], ls='', marker=r'$\leftarrow$', ms=11,
-        color='C3', label='further to the left, or failed')
+    title,scale = attrs['title'].replace('`', ''),attrs['scale'].partition(';')[0]
+    axs[0].figure.suptitle(drawn_name(f'{textwrap.fill(title, 80)}\n{textwrap.fill(scale, 80)}'), fontsize=8)
+    _explain_cells(axs[1], t.learned.all(), any(o.arrow_patch for ax in axs for o in ax.texts))
     axs[1].figure.legend(*axs[1].get_legend_handles_labels(), fontsize=8, loc='outside lower center', ncols=2,
         frameon=False)
     return axs
@@ -80,13 +90,17 @@ def plot_forest(
         ax.errorbar(d, heights(k), xerr=bars, fmt=_MARKS[k%8], ms=5, capsize=3*(bars>0).any(), color=f'C{k}',
             label=drawn_name(name))
     if claims is not None:
-        ax.plot(100*np.asarray(claims, float), heights(n-1), 'x', ms=8, mew=2, color='k', label='claim of the paper')
+        ax.plot(100*np.asarray(claims, float), heights(n-1), 'x', ms=8, mew=2, color='k',
+            label='claim of the paper (ResNet-34, 224 px, one run)')
     for y in np.arange(1, len(index))-.5: ax.axhline(y, lw=.5, color='.85')
     ax.axvline(0, ls='--', lw=1, color='gray')
     ax.set(yticks=np.arange(len(index)), yticklabels=[drawn_name(textwrap.fill(l, 26)) for l in index],
         ylim=(len(index)-.4, -.6))
     ax.set_xlabel('difference of accuracy, points\n(bar: 95 % interval)')
-    ax.figure.legend(fontsize=8, loc='outside lower center', frameon=False)
+    handles,texts = ax.get_legend_handles_labels()                 # lines come before bars: the claims go to the end
+    k = claims is not None
+    ax.figure.legend(handles[k:]+handles[:k], texts[k:]+texts[:k], fontsize=8, loc='outside lower center',
+        frameon=False)
     return ax
 
 # %% ../../nbs/64_lab.plots.ipynb #p1000006
@@ -100,7 +114,7 @@ def plot_learning_curves(
     sides = list(sides or dict.fromkeys(s for p in panels.values() for s in p))
     colours = dict(zip(sides, ['k', *(f'C{k%10}' for k in range(len(sides)))]))
     rows = -(-len(panels)//2)
-    fig,axs = plt.subplots(rows, min(2, len(panels)), figsize=(10.5, .8+3.1*rows), layout='constrained', squeeze=False)
+    fig,axs = plt.subplots(rows, min(2, len(panels)), figsize=(10.5, .8+3.7*rows), layout='constrained', squeeze=False)
     for ax,(title,panel) in zip(axs.flat, panels.items()):
         for side in [o for o in sides if o in panel]:
             runs,colour = panel[side],colours[side]
@@ -114,7 +128,7 @@ def plot_learning_curves(
             ylabel='accuracy, all validation images, %', ylim=(100*min(least, .8*top), 100*top+2))
         ax.xaxis.set_major_formatter(lambda v, _: f'{v/1e6:g} M' if v>=1e4 else f'{v:g}')
         ax.title.set_fontsize(9)
-        ax.legend(loc='lower right', fontsize=7, framealpha=.9, edgecolor='none')
+        ax.legend(loc='upper center', bbox_to_anchor=(.5, -.18), ncols=3, fontsize=7, frameon=False)
         ax.grid(alpha=.3)
     for ax in axs.flat[len(panels):]: ax.axis('off')
     return axs
@@ -169,7 +183,9 @@ def plot_costs(
         ax.set(xscale='log', xlabel=text)
         ax.margins(x=.35, y=.12)
         ax.xaxis.set_major_formatter(lambda v, _: f'{v:g}')
-        ax.xaxis.set_minor_formatter(lambda v, _: f'{v:g}' if f'{v:e}'[0] in '235' else '')
+        lo,hi = ax.get_xlim()
+        written = '23456789' if hi<6*lo else '235'                          # first digits of the numbers on the axis
+        ax.xaxis.set_minor_formatter(lambda v, _, written=written: f'{v:g}' if f'{v:e}'[0] in written else '')
         ax.grid(alpha=.3)
     axs[0].set_ylabel('accuracy, faces not in train, %')
     for ax,cost in zip(axs, shown.values()): label_points(ax, cost.to_numpy(), 100*accuracy[cost.index].to_numpy(),

@@ -252,12 +252,15 @@ def hardware_of(row)->str:
     return h if isinstance(h, str) else 'hardware not said'
 
 def cautions(
-    rows, # Of a study
+    rows, # Of a study and of what it is compared with
+    own=None, # Rows of the study, whose hardware is counted; None: all
 )->str:
     "The end of the scale line: runs on a GPU, number of code versions, and a warning if images or labels differ"
-    def told(k): return [r[k] for r in rows if isinstance(r.get(k), str)]
+    own = rows if own is None else own
+    def told(k, rows=rows): return [r[k] for r in rows if isinstance(r.get(k), str)]
     images,code = len(set(told('images'))),len(set(told('code')))
-    parts = [f'{k} of {len(rows)} runs on {h}' for h,k in Counter(h for h in told('hardware') if h!='CPU').items()]
+    devices = Counter(h for h in told('hardware', own) if h!='CPU')
+    parts = [f'{k} of {len(own)} runs on {h}' for h,k in devices.items()]
     if code>1: parts.append(f'made with {code} versions of the code')
     if images>1: parts.append(f'CAUTION: {images} different sets of images or labels')
     return ''.join(f'; {p}' for p in parts)
@@ -351,7 +354,9 @@ def results_table(
             paper=paper_number(exp.name, label, base.data, opts.get('weights', base.weights)), costs=mean_costs(done)))
     t = pd.DataFrame(out).set_index('label')
     rows = [runs.rows[k] for k in dict.fromkeys(shown) if k in runs.rows]
-    t.attrs = dict(title=exp.about, scale=scale_text(base, exp) + cautions(rows) + _not_run(t), against=against)
+    own = [runs.rows[k] for k in runs.keys.values() if k in runs.rows]
+    scale = scale_text(base, exp) + cautions(rows, own) + _not_run(t)
+    t.attrs = dict(title=exp.about, scale=scale, against=against)
     return t
 
 # %% ../../nbs/65_lab.tables.ipynb #u3000003
@@ -392,11 +397,12 @@ def show_table(
     "A study as a table of text, in percent: mean ± sd over runs. If a run of a cell did not learn: each run"
     t_run = t[(t.done>0) | (t.failed>0)]
     several,rates = t_run.track.nunique()>1,t_run.lr.nunique()>1
+    reference = dict(maca='MACA-Net').get(t.attrs['against'], t.attrs['against'])
     def row(r):
         whole = r.done and r.learned
         apart = 'reference not run yet' if whole and r.why=='no run yet' else points_text(r)
         on_valid = {'accuracy %': _accuracy_text(r, 'accuracy'),
-            f'minus {dict(maca="MACA-Net").get(t.attrs["against"], t.attrs["against"])}, points': 'reference' if r.is_reference else apart,
+            f'minus {reference}, points': 'reference' if r.is_reference else apart,
             'all images %': _accuracy_text(r, 'all'), 'macro %': _accuracy_text(r, 'macro'), 'ECE': _num(r.ece),
             'KL from votes': _num(r.votes_kl), 'all images, last epoch %': _pct(r.last_epoch) if whole else ''}
         on_test = {'test %': _mean_sd(r.test, r.test_sd, r.tested),

@@ -75,9 +75,16 @@ def coverage_table(
     return pd.DataFrame(rows, index=[f'{c:.0%}' for c in coverages])
 
 # %% ../../nbs/58_runs.people.ipynb #8e1cc6b4
+# Thirteen colours that can be told apart on white, without the grey of matplotlib's cycle
+_COLOURS = *(f'C{k}' for k in (0, 1, 2, 3, 4, 5, 6, 8, 9)),'#f5c211','#101070','#7fc97f','#555555'
+
 def _curve(ax, i, x, t, name):
-    "The accuracy of the network number `i`; after ten colours the marker changes"
-    ax.plot(x, 100*t.accuracy, color=f'C{i%10}', marker='oD^v'[i//10%4], label=name)
+    "The accuracy of the network number `i`; the marker changes after nine networks"
+    ax.plot(x, 100*t.accuracy, color=_COLOURS[i%len(_COLOURS)], marker='oD^v'[i//9%4], label=name)
+
+def _axes(tables):
+    "New axes, wider where the legend stands beside them"
+    return plt.subplots(figsize=(8 if len(tables)>5 else 6, 4), layout='constrained')[1]
 
 def _legend(ax, n):
     "Of `n` networks: in the axes, or beside them if there are many"
@@ -87,13 +94,13 @@ def plot_agreement(
     tables:dict, # Name -> `agreement_table`
     ax=None, # Where to draw
 ):
-    "Accuracy by agreement: a line a network, and one annotator in grey"
-    ax = ax or plt.subplots(figsize=(6, 4), layout='constrained')[1]
+    "Accuracy by agreement: a line a network, and one annotator as a dashed black line"
+    ax = ax or _axes(tables)
     for i,(name,t) in enumerate(tables.items()): _curve(ax, i, range(len(t)), t, name)
     t = next(iter(tables.values()))
-    ax.plot(range(len(t)), 100*t.annotator, marker='s', color='.55', ls='--', label='one annotator')
-    ax.set_xticks(range(len(t)), [g.replace(' ', '\n', 1) for g in t.index])
-    ax.set(xlabel='share of the votes for the majority', ylabel='accuracy, %', ylim=(None, 101))
+    ax.plot(range(len(t)), 100*t.annotator, marker='s', color='k', ls='--', label='one annotator')
+    ax.set_xticks(range(len(t)), [g.replace(' ', '\n', 1) + f'\nn={int(k)}' for g,k in zip(t.index, t.faces)])
+    ax.set(xlabel='share of the votes for the majority', ylabel='accuracy, faces not in train, %', ylim=(None, 101))
     _legend(ax, len(tables))
     return ax
 
@@ -102,9 +109,9 @@ def plot_coverage(
     ax=None, # Where to draw
 ):
     "Accuracy against the share of faces that are answered"
-    ax = ax or plt.subplots(figsize=(6, 4), layout='constrained')[1]
+    ax = ax or _axes(tables)
     for i,(name,t) in enumerate(tables.items()): _curve(ax, i, [float(c[:-1]) for c in t.index], t, name)
-    ax.set(xlabel='faces answered, %', ylabel='accuracy, %')
+    ax.set(xlabel='faces answered, %', ylabel='accuracy, faces not in train, %')
     ax.invert_xaxis()
     _legend(ax, len(tables))
     return ax
