@@ -50,8 +50,8 @@ def metrics_text(
     rows |= {k: percent(v) for k,v in m['per_class'].items()}
     rule = f' (label rule {m["rule"]})' if m.get('rule') else ''
     table = '\n'.join(f'| {k} | {v} |' for k,v in rows.items())
-    return f'''One run, one seed, float weights, {m['n']:,} validation faces{rule}. The epoch was
-chosen on the same faces, so the scores may be slightly too high:
+    return f'''One run, one seed, float weights, {m['n']:,} validation faces{rule}. The recipe
+and the epoch were chosen on these faces, so the scores may be too high:
 
 | score on validation (a row named after an expression: accuracy on the faces of this expression) | |
 |---|---|
@@ -65,7 +65,7 @@ def _labels_text(spec):
     if spec.drawn: return 'the expression that was drawn', 'What the model says about a photograph means nothing.'
     return ('the expression that annotators would probably have named, not what a person feels',
         'Nobody measured the accuracy by age, gender, skin colour or disability.\n'
-        'Expect a lower accuracy for groups of faces that are rare in the data.')
+        'The accuracy may be lower for groups of faces that are rare in the data.')
 
 def _start_of(info):
     "The weights that a model started from and its teachers, whose terms it inherits"
@@ -237,7 +237,7 @@ def counts_text(
     "The validation faces of each class and how many of them are named right, as a Markdown table"
     rows = [(k, sum(r), r[i]) for i,(k,r) in enumerate(zip(m['labels'], m['confusion']))]
     table = '\n'.join(f'| {k} | {n:,} | {right:,} |' for k,n,right in rows)
-    return f'| expression | validation faces | named right |\n|---|---|---|\n{table}'
+    return f'| expression | validation faces | named right (float weights) |\n|---|---|---|\n{table}'
 
 def file_text(
     file, # The ONNX file
@@ -310,7 +310,7 @@ def mark_text(
     if not (c := m.get('calibration')): return ''
     errors = {'one view of a face': c['best'], 'two views': c.get('flip'), 'six views': c.get('six')}
     each = ', '.join(f"{e['ece_calibrated']:.1%} for {k}" for k,e in errors.items() if e)
-    return (f'With the temperature, the calibration error should be at most {ECE_MARK:.1%}. '
+    return (f'The aim with the temperature is a calibration error of at most {ECE_MARK:.1%}. '
         f'With float weights it is {each}. '
         f'For this, the faces were split {HALF_DRAWS} times at random into two halves. Each temperature '
         'was fitted on one half and scored on the other. The errors are means over the splits.')
