@@ -37,7 +37,7 @@ def _draw_cell(ax, y, r, name, least):
 def _explain_cells(ax, learned, arrows):
     "Entries of the legend, for what is drawn"
     ax.plot([], [], 'o', color=_RIGHT, label='mean ± sd over n runs')
-    if not learned: ax.plot([], [], 'o', mfc='none', color=_WRONG, label='each run: one did not learn')
+    if not learned: ax.plot([], [], 'o', mfc='none', color=_WRONG, label='red: each run, where one did not learn')
     if arrows: ax.plot([], [], ls='', marker=r'$\leftarrow$', ms=11, color='.3', label='further to the left, or failed')
 
 # %% ../../nbs/64_lab.plots.ipynb #af989b12
