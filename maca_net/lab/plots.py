@@ -45,10 +45,11 @@ def plot_cells(
     t:pd.DataFrame, # From `results_table`
     axs=None, # Two axes to draw on; None: new ones, one below the other
     far:float=12, # Points; a value that is further below the best one is written at the edge, behind an arrow
+    reference:str=None, # A cell: a dashed line at its accuracy; None: the reference, if all cells have the same one
 ):
-    """Accuracy and macro accuracy of each cell that has been run: mean, and a bar of one standard deviation over runs.
-    A dashed line at the reference, if all cells have the same one"""
-    ref = t[t.is_reference & t.done.gt(0) & t.learned]
+    "Accuracy and macro accuracy of each cell that has been run: mean, and a bar of one standard deviation over runs"
+    is_ref = t.index==reference if reference else t.is_reference
+    ref = t[is_ref & t.done.gt(0) & t.learned]
     t,attrs = t[(t.done>0) | (t.failed>0)],t.attrs
     labels = [textwrap.fill(l, 28) for l in t.index]
     height = 2.4 + (.76 if any('\n' in l for l in labels) else .56)*len(t)
