@@ -100,7 +100,7 @@ def plot_agreement(
     t = next(iter(tables.values()))
     ax.plot(range(len(t)), 100*t.annotator, marker='s', color='k', ls='--', label='one annotator')
     ax.set_xticks(range(len(t)), [g.replace(' ', '\n', 1) + f'\nn={int(k)}' for g,k in zip(t.index, t.faces)])
-    ax.set(xlabel='share of the votes for the majority', ylabel='accuracy, faces not in train, %', ylim=(None, 101))
+    ax.set(xlabel='share of the votes for the majority', ylabel='accuracy, %', ylim=(None, 101))
     _legend(ax, len(tables))
     return ax
 
@@ -111,7 +111,7 @@ def plot_coverage(
     "Accuracy against the share of faces that are answered"
     ax = ax or _axes(tables)
     for i,(name,t) in enumerate(tables.items()): _curve(ax, i, [float(c[:-1]) for c in t.index], t, name)
-    ax.set(xlabel='faces answered, %', ylabel='accuracy, faces not in train, %')
+    ax.set(xlabel='faces answered, %', ylabel='accuracy, %')
     ax.invert_xaxis()
     _legend(ax, len(tables))
     return ax
