@@ -1,6 +1,6 @@
 # make demo   make a virtual environment in .venv, install the package, train on generated faces, write scores and figures
 # make test   install everything for development and run all tests (as root on Debian it also installs Chromium)
-# make slow   run the notebooks with the cells that the tests leave out, because they train for minutes (an hour on two cores)
+# make slow   run the tests and the cells of notebooks that `make test` leaves out, because they take long (an hour on two cores)
 # make lint   check for unused names and complex functions (ruff), long lines, long cells and the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
 # make hooks  set git up to clean notebooks on commit and to merge them cell by cell
@@ -39,6 +39,7 @@ test: dev
 	$(BIN)/python tests/run.py
 
 slow: dev
+	$(BIN)/python -m pytest -m slow
 	cd nbs && for n in $$(grep -l '#| slow' *.ipynb); do echo $$n; $(abspath $(BIN))/nbdev-test --flags slow $$n || exit 1; done
 
 lint: dev

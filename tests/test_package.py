@@ -120,6 +120,7 @@ def test_a_run_is_never_overwritten(trained):
     code,_,err = call('maca_train', *QUICK, '--out', trained, ok=False)
     assert code==2 and 'holds a run already' in err and (trained/'model.safetensors').read_bytes()==before
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_result(trained, tmp_path):
     "SIGKILL in the second epoch; the same command goes on and ends with the weights of a run that was never stopped"
     args = [BIN/'maca_train', *QUICK, '--out', tmp_path/'k']
@@ -182,6 +183,7 @@ RAFDB = dict(                                                                   
     train=dict(neutral=2524, happiness=4772, surprise=1290, sadness=1982, anger=705, disgust=717, fear=281),
     test=dict(neutral=680, happiness=1185, surprise=329, sadness=478, anger=162, disgust=160, fear=74))
 
+@pytest.mark.slow
 def test_rafdb_published_counts(tmp_path):
     "A label list made to the published counts per class, and a fixed validation split of a tenth of each class"
     from maca_net.all import PUBLISHED, audit, canonical_name, read_rafdb, write_layout
@@ -203,6 +205,7 @@ def test_rafdb_published_counts(tmp_path):
     share = (d[d.split=='valid'].label.value_counts()/d[d.split!='test'].label.value_counts())
     assert share.between(.095, .105).all()
 
+@pytest.mark.slow
 def test_release_answers_in_a_bare_environment(tmp_path):
     """The source archive and the wheel built from it hold what they must. The wheel, in an environment with nothing but
     the libraries of requirements-predict.txt, names its version and answers about a photograph"""

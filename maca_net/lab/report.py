@@ -34,7 +34,7 @@ def _blind_progress(t, store):
     done = t[t.state=='done']
     if not done.has_blind.any(): return 'blind test: no answers yet (--blind FOLDER)'
     scored = done.key.isin(store.blind_scores().key).sum()
-    return f'blind test: {done.has_blind.sum()} of {len(done)} finished runs have answers, ' + (f'{scored} are scored'
+    return f'blind test: {done.has_blind.sum()} of {len(done)} finished runs have answers, ' + (f'{scored} scored'
         if scored else 'sealed')
 
 def _cell_text(r):
