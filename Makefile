@@ -1,5 +1,5 @@
 # make demo   make a virtual environment in .venv, install the package, train on generated faces, write scores and figures
-# make test   install everything for development and run all tests (as root on Debian it also installs Chromium)
+# make test   install everything for development and run the tests but the long ones (as root on Debian it also installs Chromium)
 # make slow   run the tests and the cells of notebooks that `make test` leaves out, because they take long (an hour on two cores)
 # make lint   check for unused names and complex functions (ruff), long lines, long cells and the order of imports
 # make sync   clean the notebooks and export the package from them; needed after every change of a notebook
@@ -24,7 +24,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
 install: $(BIN)/python
-	$(PIP) -e .
+	$(PIP) -e '.[predict,export]'
 
 dev: $(BIN)/python
 	$(PIP) -e '.[dev]'

@@ -4,7 +4,7 @@ Three lanes side by side, each on half of the cores, take the next piece from on
 the files of tests/ by pytest, the notebooks. One of three waits most of the time, for a package, a browser or a disk.
 A piece is a process of its own. It is forked from this process, which has imported what takes seconds to import. The
 last line counts all tests together."""
-import contextlib, os, re, subprocess, sys, tempfile, time, warnings
+import contextlib, gc, os, re, subprocess, sys, tempfile, time, warnings
 from pathlib import Path
 
 ROOT,LANES = Path(__file__).resolve().parent.parent,3
@@ -48,6 +48,7 @@ def import_once():
     warnings.simplefilter('ignore')
     import nbdev.test, pytest, torch                       # noqa: F401
     if not torch.cuda.is_available(): import fastai.vision.all, matplotlib.pyplot      # noqa: F401
+    gc.collect(); gc.freeze()                              # no process looks through all that again
 
 def start(piece, log):
     "The process that runs a piece, with all that it prints in a file"

@@ -12,7 +12,7 @@ from .base import _guard, _parser
 # %% ../../nbs/86_cli.app.ipynb #b9de3383
 _APP = '''examples:
   maca_app
-      the model that comes with maca_net; then open the address it prints; only this machine reaches it
+      the model that comes with maca_net; open the address that the command prints; only this machine can open the page
   maca_app runs/ferplus
       a run of your own, with maps of where it looks
   maca_app runs/ferplus --open --port 8080

@@ -31,7 +31,7 @@ def eval_parser():
     p.add_argument('run_dir', metavar='RUN_OR_FILE', help='a folder that maca_train or maca_ensemble wrote, or an '
         'exported .onnx or .xml file')
     p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: that of the run or file)")
-    p.add_argument('--path', help="folder of the data set (default: the run's; a file names none)")
+    p.add_argument('--path', help='folder of the data set (default: that of the run; an exported file has none)')
     p.add_argument('--rule', choices=FERPLUS_RULES, help="FERPlus label rule (default: that of the run or file)")
     p.add_argument('--split', choices=SPLITS, default='valid', help='default: valid')
     p.add_argument('--subset', metavar='FILE', help='RAF-DB: only the test images of this list, such as the occlusion '

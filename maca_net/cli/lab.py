@@ -41,7 +41,7 @@ _LAB = '''examples:
   maca_lab test results/ferplus --experiment primary --path FERPlus
       once, when all is chosen: score the finished runs of this experiment on the test images
   maca_lab run headline --data ferplus --path FERPlus --blind FERPlus_blind
-      every run also stores answers for faces without labels; finished runs do so where their weights are
+      every run also stores answers for faces without labels; for finished runs this needs their weights in the store
   maca_lab score-blind results/ferplus labels.csv
       if you have the labels of these faces: score the answers
   maca_lab score-blind blind_predictions.csv labels.csv
@@ -67,9 +67,10 @@ def _scale_options(parser):
 
 # %% ../../nbs/87_cli.lab.ipynb #k0000001
 def _pack_options(pack):
-    "The options of `maca_lab pack`: those of `maca_train` on data, without the label rule, as a pack holds every rule"
+    "The options of `maca_lab pack`: those of `maca_train` on data. A pack holds every label rule, and no other labels"
     for a in train_parser()._actions:
-        if a.dest in {f.name for f in fields(DataOptions)}-{'rule', 'n_faces', 'synth_seed'}: pack._add_action(a)
+        if a.dest in {f.name for f in fields(DataOptions)}-{'rule', 'labels', 'noise', 'n_faces', 'synth_seed'}:
+            pack._add_action(a)
     pack.add_argument('--blind', metavar='DIR', help='folder of faces without labels, to put into the same file')
     pack.add_argument('--out', metavar='FILE.pack', required=True, help='file to write')
 
@@ -106,7 +107,7 @@ def _run_options(run):
     add('--scale', help=f'{", ".join(SCALES)}: see below (default: cpu; of primary: face)').words = tuple(SCALES)
     add('--cells', nargs='+', metavar='LABEL', help='run only these cells of the experiment (default: all)')
     add('--best', type=int, metavar='N', help='run only the N cells with the highest accuracy so far, and those of '
-        '--cells: for more seeds where they count')
+        '--cells; to give the best cells more seeds')
     add('--tune', action=argparse.BooleanOptionalAction, help=f'first choose the learning rate of each cell, from '
         f'{", ".join(map(str, RATES))} or as primary.json says, on seed {TUNING_SEED}, which is not reported; the '
         'trials are kept as the study EXPERIMENT_rates (default: only for primary)')

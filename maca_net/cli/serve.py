@@ -26,9 +26,9 @@ def serve_parser():
     "Options of `maca_serve`"
     p = _parser('maca_serve', 'Start a small HTTP service: POST a picture, get its faces as JSON. No picture is '
         'stored.', _SERVE)
-    p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train wrote, or a file of maca_export: '
-        '.safetensors, .onnx (fastest on a CPU if made with --int8), .xml; by default the model that '
-        'comes with maca_net')
+    p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a '
+        'file of maca_export: .safetensors, .onnx (fastest on a CPU if made with --int8), .xml; by default the model '
+        'that comes with maca_net')
     p.add_argument('--host', default='127.0.0.1',
         help='address to listen on; 0.0.0.0: everyone in the network (default: 127.0.0.1, only this machine)')
     p.add_argument('--port', type=int, help='port to listen on (default: the first free one from 8000)')

@@ -26,7 +26,7 @@ _TRAIN = '''examples:
   maca_train --data ferplus --path FERPlus --out runs/paper-0
       the paper's recipe on FERPlus (ResNet-34, 224 px, 60 epochs, step schedule); needs a GPU
   torchrun --nproc_per_node 4 --no-python maca_train --data ferplus --path FERPlus
-      the same on four GPUs (extra distributed); --bs is the batch of all together
+      the same on four GPUs (extra distributed); --bs is the sum over the four GPUs
   maca_train --data ferplus --path FERPlus --method baseline --afc-weight 1 --seed 1
       the baseline with AFC, with another seed: do not conclude anything from one seed
   maca_train --data folder --path my_faces --arch resnet18 --size 112 --weights imagenet
@@ -82,7 +82,7 @@ def train_parser():
         'if it holds an interrupted run, this run continues')
     p.add_argument('--config', metavar='FILE', help='options in TOML, such as afc_weight = 0.5, by the names of the '
         'options here; an option on the command line counts for more. Paths are relative to the folder in which the '
-        'command is typed, as here. Each run writes such a file, run.toml, into its folder')
+        'command is typed. Each run writes such a file, run.toml, into its folder')
     p.add_argument('--log', metavar='NAMES', help=f'{" or ".join(LOGS)}, or both with a comma between: curves to watch '
         'while the run trains, in the folder log of the run (extra log)').words = (*LOGS, ','.join(LOGS))
     return p

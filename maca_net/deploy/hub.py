@@ -339,8 +339,6 @@ def shipped_card(
     n_views:int, # Of each of these faces
 )->str: # Markdown
     "The card of the model that comes with the package: `card_text`, the file, the counts and the way to train it again"
-    of = metrics.get('file_scores')
-    own = f'\n\n## Scores of this file\n{_FILE_SCORES}\n\n{views_text(of)}' if of else ''
     body = card_text(info, metrics).partition('\n---\n')[2]
     head,_,rest = body.partition('## Intended use')
     title,names = head.strip().splitlines()[0],', '.join(info['labels'])
@@ -352,14 +350,22 @@ def shipped_card(
         f'`maca_lab score-blind {BLIND_TABLE} labels.csv` scores them.')
     rest = rest.replace('\n## Limits', f'\n{mark_text(metrics)}\n\n## Limits').rstrip()
     parts = [f'{title}\n\nThis network names one of these expressions for a face: {names}. {use}\n\n'
-        f'{file_text(file, meta)} {blind}{own}',
+        f'{file_text(file, meta)} {blind}{_own_scores(metrics.get("file_scores"), meta)}',
         f'## Intended use{rest}', f'## Faces of each class\n{counts_text(metrics)}', again_text(info)]
     return '\n\n'.join(parts) + '\n'
 
+# %% ../../nbs/78_deploy.hub.ipynb #5c0e51f0
 _FILE_SCORES = ('Scored on the validation faces. The epoch was chosen and the temperatures were fitted on the same '
     'faces. Two views are the face and its mirror image. Six are these two, each also shifted up and to the left, and '
     'down and to the right, by 2 % of the width. `--views` of `maca_predict` and `maca_serve` sets the number. More '
     'views take more time.')
+_NO_SIX = ' The file has no temperature for six views: each view is calibrated by the temperature of one view.'
+
+def _own_scores(scores, meta):
+    "The section on the scores of the file itself, where they are known"
+    if not scores: return ''
+    six = '' if meta.get('temperature_six') else _NO_SIX
+    return f'\n\n## Scores of this file\n{_FILE_SCORES}{six}\n\n{views_text(scores)}'
 
 # %% ../../nbs/78_deploy.hub.ipynb #2d1cef27
 def shipped_metrics(

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'RATE_STEPS', 'TUNING_SEED', 'Experiment',
-           'get_experiment', 'scale_config', 'usual_settings', 'schedule_in_proportion', 'kept_recipe', 'scale_text',
-           'identity_options', 'canonical', 'stats_word', 'run_key', 'short_hash', 'cell_config', 'seed_list', 'plan',
-           'cell_name', 'pick_cells', 'rate_cells', 'rate_ladder', 'outer_rates', 'best_rates', 'with_rates']
+           'get_experiment', 'method_label', 'scale_config', 'usual_settings', 'schedule_in_proportion', 'kept_recipe',
+           'scale_text', 'identity_options', 'canonical', 'stats_word', 'run_key', 'short_hash', 'cell_config',
+           'seed_list', 'plan', 'cell_name', 'pick_cells', 'rate_cells', 'rate_ladder', 'outer_rates', 'best_rates',
+           'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json, math
@@ -198,6 +199,14 @@ for _name,_about,_cells in (
     ('classifier', 'The classifier, which the paper does not describe: without and with a batch norm on its logits',
         _classifiers()),
 ): EXPERIMENTS.register(Experiment(_name, _about, _cells))
+
+# %% ../../nbs/60_lab.experiments.ipynb #5e0a11b1
+def method_label(
+    method:str, # A name from `METHODS`
+)->str:
+    "The name of a method in tables: that of its row of `table2` or `controls`; of a method without one, its own name"
+    cells = {**EXPERIMENTS['controls'].cells, **EXPERIMENTS['table2'].cells}
+    return next((label for label,o in cells.items() if o['method']==method), method)
 
 # %% ../../nbs/60_lab.experiments.ipynb #c6ebd924
 SCALES = dict(

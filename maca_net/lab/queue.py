@@ -189,9 +189,7 @@ def method_factor(
     inference; the ratio of the baseline counts as 1. 1 for a method whose cost is not known"""
     costs = kept_costs()
     ratio = costs.training/costs.flops
-    cells = {l: o for e in ('table2', 'controls') for l,o in EXPERIMENTS[e].cells.items()}
-    label = next((l for l,o in cells.items() if o['method']==method and l in ratio), 'baseline')
-    return float(ratio[label]/ratio['baseline'])
+    return float(ratio.get(method_label(method), ratio['baseline'])/ratio['baseline'])
 
 @lru_cache
 def _flops(own, size, backbone):

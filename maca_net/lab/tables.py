@@ -397,7 +397,7 @@ def show_table(
     "A study as a table of text, in percent: mean ± sd over runs. If a run of a cell did not learn: each run"
     t_run = t[(t.done>0) | (t.failed>0)]
     several,rates = t_run.track.nunique()>1,t_run.lr.nunique()>1
-    reference = dict(maca='MACA-Net').get(t.attrs['against'], t.attrs['against'])
+    reference = method_label(t.attrs['against'])
     def row(r):
         whole = r.done and r.learned
         apart = 'reference not run yet' if whole and r.why=='no run yet' else points_text(r)

@@ -199,7 +199,7 @@ _STATS = ([122.782/255, 117.001/255, 104.298/255], [256/255]*3)
 # %% ../../nbs/16_models.dlib29.ipynb #73f32e7c
 BACKBONES.register(Backbone('dlib29', Dlib29, 256, size=150, stats=_STATS, read=read_dat,
     weights=dict(face=Weights('dlib face recognition',
-        'CC0 (Davis King), but the photographs used for its training were collected for research',
+        'CC0 (Davis King), but the photographs used for their training were collected for research',
         'face recognition: about 3 million photographs of 7,485 people', fetch_dlib, also=(_DAT,),
         sha256='5a953fb6756ba698ca16ce20d8761fa3cd8c91b775fd4f6f9d09458c37ee8f30',
         url='https://github.com/davisking/dlib-models')),

@@ -34,16 +34,16 @@ _OWN = "that of the method's recipe; the paper's:"          # where a default co
 class DataOptions:
     "What is trained on"
     data:str = _opt('synth', 'data set', choices=DATASETS)
-    path:str = _opt(None, 'folder of the data set (not for synth)')
+    path:str = _opt(None, 'folder of the data set, or file of maca_lab pack (not for synth)')
     rule:str = _opt('majority', 'FERPlus: how ten votes become a label', choices=FERPLUS_RULES)
     labels:str = _opt(None, 'RAF-DB: label list for the training images in place of the official one (noisy labels)')
     n_faces:int = _opt(3000, 'synth: how many faces are drawn', least=64, most=1_000_000)
     synth_seed:int = _opt(0, 'synth: seed of the faces', **_SEED)
     split_seed:int = _opt(0, 'seed of a validation split taken from train; the same for all compared runs', **_SEED)
     noise:float = _opt(0., 'share of the training labels that are replaced by wrong ones, chosen by the seed of the '
-        'run; to '
-        'test methods against wrong labels')
-    on_bad:str = _opt('error', 'a missing or unreadable image stops the run, or is left out with a warning',
+        'run; to test methods against wrong labels')
+    on_bad:str = _opt('error', 'error: a missing, damaged or wrong-size image stops the run; warn: it is left out '
+        '(wrong size: resized)',
         choices=ON_BAD)
 
 # %% ../../nbs/50_runs.config.ipynb #1aa93d43
@@ -54,9 +54,8 @@ class NetworkOptions(DataOptions):
     arch:str = _opt('resnet34', 'resnet18, resnet34, resnet50, dlib29 or a CNN of timm')
     weights:str = _opt(None, 'start weights: imagenet, face, a torchvision weight name or a checkpoint file '
         '(default: from scratch)')
-    stats:str = _opt(None, 'mean and standard deviation of the input; half: .5 and .5 (default: as for the weights '
-        'that the '
-        'run starts from; for a ResNet from scratch those of ImageNet)',
+    stats:str = _opt(None, 'mean and standard deviation that normalise the input; half: .5 and .5 (default: those of '
+        'the weights that the run starts from; for a ResNet from scratch those of ImageNet)',
         choices=tuple(STATS))
     readings:str = _opt(None, "change single readings of the method, e.g. fusion=mean,mi=decorrelation,alpha=.5; see "
         "docs/readings.md")
@@ -83,9 +82,8 @@ class FitOptions(NetworkOptions):
         '--step 1 --gamma .9 is the decay of many papers')
     opt:str = _opt(None, "optimizer: sgd with momentum .9, or adam as in torch (default: that of the method's recipe; "
         "the paper's: sgd)", choices=OPTIMIZERS)
-    warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: none for step; one, or a tenth of '
-        '--epochs '
-        'if that is less, for cosine)')
+    warmup:float = _opt(None, 'epochs over which the rate grows to --lr (default: 0 for step; for cosine 1, or a '
+        'tenth of --epochs if that is less)')
     wd:float = _opt(None, f'weight decay, added to the gradient (default: {_OWN} {PAPER_RECIPE["wd"]})')
     augment:str = _opt(None, f'augmentation (default: {_OWN} {PAPER_RECIPE["augment"]})', choices=AUGMENTS)
     target:str = _opt(None, 'train on labels or on the distribution of the votes (default: labels; votes for the rule '
@@ -104,17 +102,17 @@ class FitOptions(NetworkOptions):
         'reweighted')
     backbone_lr:float = _opt(None, 'learning rate of the backbone as a multiple of --lr, useful with pretrained '
         f'weights (default: {_OWN} {PAPER_RECIPE["backbone_lr"]:g})')
-    frozen:float = _opt(0., 'number of first epochs in which the backbone is not trained')
+    frozen:float = _opt(0., 'number of epochs at the start in which the backbone is not trained')
     teacher:str = _opt(None, 'finished runs or ensembles, separated by commas, for distillation: their mean '
-        'probabilities for the training faces become a part of the targets (--teacher_weight)')
+        'probabilities for the training faces become a part of the targets (--teacher-weight)')
     teacher_weight:float = _opt(.5, "share of the teachers' answers in the targets; rest: labels or votes (--target)")
     seed:int = _opt(0, 'seed of the run: initial weights that are not pretrained, order of the images, '
         'augmentation', **_SEED)
     device:str = _opt(None, 'cpu, cuda, cuda:1, mps; by default a GPU when there is one')
     precision:str = _opt('auto', 'number format; auto: the fastest that the hardware supports', choices=PRECISIONS)
-    accumulate:int = _opt(1, 'batches whose gradients one step adds up: --bs 32 --accumulate 2 is like --bs '
-        '64 in less '
-        'memory, except for batch norm, mi=batch_cov_diag and head_variance, balance=loss (they see single batches)',
+    accumulate:int = _opt(1, 'number of batches for one step, whose gradients are added: --bs 32 --accumulate 2 is '
+        'like --bs 64 in less memory, except for batch norm, mi=batch_cov_diag and head_variance, balance=loss (they '
+        'see single batches)',
         least=1, most=10_000)
     checkpointing:bool = _opt(False, 'use less memory and more time: compute the stages of the backbone again in the '
         'backward pass')
