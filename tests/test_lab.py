@@ -201,3 +201,6 @@ def test_primary_on_rafdb_is_the_study_of_ferplus(tmp_path, monkeypatch):
     _,_,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', '--no-tune',
         '--seeds', '1', '--cells', 'AFC')
     assert 'declares tuned rates' in err
+    _,_,err = command_output(cli.maca_lab, 'run', 'primary', '--data', 'rafdb', '--path', 'RAF-DB', '--epochs', '3',
+        '--no-tune', '--seeds', '1', '--cells', 'AFC')
+    assert 'declares runs with other options (dlib29, 112 px, 10 epochs' in err

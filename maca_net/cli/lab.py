@@ -257,6 +257,7 @@ def _tuned(exp, store, base, workers, gpu, retry):
     print('\n'.join(f'{l}: lr {o["lr"]:g}' for l,o in exp.cells.items() if 'lr' in o), flush=True)
     return exp
 
+# %% ../../nbs/87_cli.lab.ipynb #dec1a2ed
 @contextmanager
 def _declared(exp, store, base, scale, seeds, tune):
     "The comparisons of `primary` are declared before its runs. Of runs that cannot begin nothing is left"
@@ -270,16 +271,21 @@ def _declared(exp, store, base, scale, seeds, tune):
         raise
 
 def _undeclared_runs(exp, store, base, seeds, tune):
-    "Why runs at the declared scale are not those that are declared"
-    from maca_net.lab.tables import declared_at
-    d = declared_at(store, exp, base)
-    if d is None: return
-    f = store.path/'primary.json'
+    "Why runs are not those that are declared"
+    from maca_net.lab.tables import declared_at, primary_base, read_primary
+    from maca_net.runs.config import scale_name
+    f,d = store.path/'primary.json',declared_at(store, exp, base)
+    if d is None:
+        if exp.name=='primary' and f.is_file():
+            at = scale_name(primary_base(read_primary(f)))
+            yield f'{f} declares runs with other options ({at}): these runs do not count'
+        return
     if not tune and None in d['rates'].values(): yield f'{f} declares tuned rates: without --tune no run counts'
     if d.get('blind') and not base.blind:
         yield f'{f} declares answers for blind faces: without --blind FOLDER no run counts'
     if more := sorted(set(seeds)-set(d['seeds'])): yield f'{f} does not declare the seeds {", ".join(map(str, more))}'
 
+# %% ../../nbs/87_cli.lab.ipynb #be57ce11
 def _with_best(store, exp, base, cells, best):
     "The cells that were named, and the best ones so far; None for all"
     if not best: return cells
