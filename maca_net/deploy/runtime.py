@@ -20,11 +20,9 @@ from ..schema import *
 MAX_SIZE,MAX_SIDE,MAX_LABELS,MAX_METADATA = 4096,8192,1000,1_000_000      # pixels of the input, on the way
 
 _side = list_of(whole(1, MAX_SIDE), 2, 2)
-_point = list_of(number(-2, 3), 2, 2)
 _T = number(COOLEST/2, 2*HOTTEST)
-_frame = table(dict(landmarks=list_of(_point, 5, 5), tilt=number(0, 180)), dict(aspect=number(.1, 10)))
 _METADATA = table(dict(labels=list_of(text(200), 1, MAX_LABELS, distinct=True), size=list_of(whole(1, MAX_SIZE), 2, 2),
-    resize=list_of(_side, 1, 8), frame=maybe(_frame)),
+    resize=list_of(_side, 1, 8), frame=maybe(FRAME_RULE)),
     dict(dict.fromkeys(TEMPERATURES, maybe(_T)), trained_on=maybe(text(200)), rule=maybe(text(50))))
 
 def check_metadata(

@@ -16,8 +16,7 @@ from pathlib import Path
 from ..core import *
 from ..data.images import *
 from .predict import *
-from .app import *
-from .app import _check_address, _TAKEN
+from .web import *
 
 # %% ../../nbs/80_deploy.serve.ipynb #c4f4779a
 MAX_FACES,MAX_WAITING,MAX_SECONDS = 100,8,30   # faces of a picture; pictures at once; seconds (upload, answer)
@@ -138,7 +137,7 @@ def build_service(
     predictor, # A `Predictor`
     line:Line=None, # The queue of requests; None: with the limits `MAX_WAITING` and `MAX_SECONDS`
 ): # An ASGI application
-    "The service of a model, without the check of `Host` (see `PageGuard`)"
+    "The service of a model, without the check of `Host` (see `HostGuard`)"
     with needs('serve', 'starlette', 'python-multipart'):
         import python_multipart     # noqa: F401, starlette imports it when a form comes
         from starlette.applications import Starlette
@@ -179,7 +178,7 @@ def taken_port(
 )->socket.socket: # It listens
     "A socket at the address of a server. Raises `OSError` or `ValueError`"
     for p in range(8000, 8100) if port is None else [port]:
-        try: _check_address(host, p)
+        try: check_address(host, p)
         except OSError as e:
             if port is None and 'is taken' in str(e): continue
             raise
@@ -191,7 +190,7 @@ def taken_port(
             s.close()
             if e.errno!=errno.EADDRINUSE: raise
             if port is None: continue                # another has taken it since the check
-            raise OSError(_TAKEN.format(p)) from None
+            raise OSError(TAKEN.format(p)) from None
         return s
     raise OSError('no port in 8000..8099 is free: pass one')
 
@@ -240,7 +239,7 @@ def build_server(
     with needs('serve', 'uvicorn'): import uvicorn
     predictor.predict(Image.new('RGB', (64,64)))                      # the detector is there, or says what is missing
     predictor.predict(Image.new('RGB', (64,64)), detect=False)
-    app = PageGuard(build_service(predictor, line), PageNames(host, allow_host or ()), _REFUSED, 'application/json')
+    app = HostGuard(build_service(predictor, line), HostNames(host, allow_host or ()), _REFUSED, 'application/json')
     return uvicorn.Server(uvicorn.Config(app, http=_json_protocol(), ws='none', lifespan='off', log_level='error',
         access_log=False, server_header=False, timeout_keep_alive=5, timeout_graceful_shutdown=10))
 

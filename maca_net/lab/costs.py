@@ -89,7 +89,7 @@ def _stage_costs(method, *args):
     "The labels that the stages of a method write, and the arithmetic of an epoch of them and of their answers"
     labels,epoch,answers = None,0,0
     for stage in method.stages:
-        own = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
+        own = get_method(stage.method)
         learn,meter = _metered(own, *args, 0, labels, parts=2)
         labels = as_plain(learn.dls.train.targets()) if labels is None else labels
         with FlopCounterMode(display=False) as c: labels = stage.write_labels(learn, labels)

@@ -6,8 +6,8 @@
 __all__ = ['EXPERIMENTS', 'OWN_RECIPE', 'SCALES', 'PLACE_OPTIONS', 'RATES', 'RATE_STEPS', 'TUNING_SEED', 'Experiment',
            'get_experiment', 'method_label', 'scale_config', 'usual_settings', 'schedule_in_proportion', 'kept_recipe',
            'scale_text', 'identity_options', 'canonical', 'stats_word', 'run_key', 'short_hash', 'cell_config',
-           'seed_list', 'plan', 'cell_name', 'pick_cells', 'rate_cells', 'rate_ladder', 'outer_rates', 'best_rates',
-           'with_rates']
+           'seed_list', 'plan', 'cell_name', 'pick_cells', 'trial_label', 'trials_name', 'rate_cells', 'rate_ladder',
+           'outer_rates', 'best_rates', 'with_rates']
 
 # %% ../../nbs/60_lab.experiments.ipynb #3b316616
 import hashlib, json, math
@@ -429,13 +429,21 @@ RATE_STEPS = 3                      # beyond each end of it, at most
 TUNING_SEED = 100                   # beyond the seeds of any study that is reported
 
 # %% ../../nbs/60_lab.experiments.ipynb #b79c8c57
+def trial_label(label, rate):
+    "The label of a trial: a cell at a learning rate"
+    return f'{label}, lr {rate:g}'
+
+def trials_name(experiment):
+    "The name of the trials of an experiment"
+    return f'{experiment.name}_rates'
+
 def rate_cells(
     experiment:Experiment, # Whose rates are looked for
     rates=RATES, # The grid
 )->Experiment: # Named NAME_rates; its cells are 'LABEL, lr RATE'
     "The experiment that tries each rate in each cell"
-    cells = {f'{l}, lr {r:g}': dict(o, lr=r) for l,o in experiment.cells.items() if 'lr' not in o for r in rates}
-    return Experiment(f'{experiment.name}_rates', f'The rate of each cell of {experiment.name}', cells)
+    cells = {trial_label(l, r): dict(o, lr=r) for l,o in experiment.cells.items() if 'lr' not in o for r in rates}
+    return Experiment(trials_name(experiment), f'The rate of each cell of {experiment.name}', cells)
 
 # %% ../../nbs/60_lab.experiments.ipynb #8a9cf69d
 def rate_ladder(
@@ -452,7 +460,7 @@ def outer_rates(
     "The next trials, as `rate_cells`: for a cell whose best rate is the largest or smallest it tried, the next beyond"
     ladder,cells,trials = rate_ladder(rates),{},rate_cells(experiment, ())
     for l,best in best_rates(experiment, scores, ladder).items():
-        have = [r for r in ladder if f'{l}, lr {r:g}' in scores]
+        have = [r for r in ladder if trial_label(l, r) in scores]
         step = (best==have[-1])-(best==have[0])
         i = ladder.index(best)+step
         if step and 0<=i<len(ladder): cells |= rate_cells(pick_cells(experiment, [l]), [ladder[i]]).cells
@@ -468,7 +476,7 @@ def best_rates(
     out = {}
     for l,o in experiment.cells.items():
         if 'lr' in o: continue
-        have = {r: scores[f'{l}, lr {r:g}'] for r in rates if f'{l}, lr {r:g}' in scores}
+        have = {r: scores[trial_label(l, r)] for r in rates if trial_label(l, r) in scores}
         if not have: raise ValueError(f'{l}: none of the rates {", ".join(f"{r:g}" for r in rates)} gave a result')
         out[l] = max(sorted(have), key=have.get)
     return out

@@ -82,8 +82,6 @@ def _image_parts(images):
     with ThreadPoolExecutor() as ex: return list(zip(ex.map(_encoded, groups), map(len, groups)))
 
 # %% ../../nbs/68_lab.pack.ipynb #p0000013
-_COLUMNS = ('name', 'split', 'label', 'path', 'pixels', 'seen_in_train')
-
 def _table(faces, index):
     "The table of `faces` for JSON; `index` says which of the stored images each row shows"
     df = faces.df

@@ -294,10 +294,8 @@ def run_experiment(
 def _trial_scores(store, trial, base):
     "Label -> accuracy without faces of the training data, of the trials that a store has; None for one that failed"
     keys = {l: run_key(c) for l,c in plan(trial, base, [TUNING_SEED])}
-    def score(r):
-        if r.get('error'): return None
-        return r['accuracy'] if pd.isna(d := r.get('accuracy_deduplicated')) else d
-    return {l: score(store.row(k)) for l,k in keys.items() if store.has(k)}
+    rows = {l: store.row(k) for l,k in keys.items() if store.has(k)}
+    return {l: None if r.get('error') else deduplicated_accuracy(r) for l,r in rows.items()}
 
 # %% ../../nbs/62_lab.runner.ipynb #a7a02997
 def rate_trials(

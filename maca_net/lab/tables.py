@@ -65,7 +65,7 @@ def published_accuracy(
 
 # %% ../../nbs/65_lab.tables.ipynb #7905cfd3
 OUTCOMES = dict(accuracy_deduplicated='without copies in train', accuracy='all images', macro_accuracy='macro')
-_NOT_RECIPE = ('seed', 'path', 'device', 'pixel_baseline', 'blind')
+_NOT_RECIPE = ('seed', *PLACE_OPTIONS)
 
 @lru_cache(maxsize=4)
 def _rows_of(store_path, stamp):
@@ -712,9 +712,9 @@ def asked_today(
 def _trials(store, experiment, base):
     "(label, rate, row) of each run that was made to choose the rate of a cell"
     for s in store.studies():
-        if s['experiment'].name!=f'{experiment.name}_rates' or s['base']!=base: continue
+        if s['experiment'].name!=trials_name(experiment) or s['base']!=base: continue
         for label,cfg in plan(s['experiment'], s['base'], [TUNING_SEED]):
-            if store.has(k := run_key(cfg)): yield label.rpartition(', lr ')[0],cfg.lr,store.row(k)
+            if store.has(k := run_key(cfg)): yield label.removesuffix(trial_label('', cfg.lr)),cfg.lr,store.row(k)
 
 def rates_tried(
     store, # A `Store`
@@ -724,8 +724,7 @@ def rates_tried(
     "The learning rates that were tried, and what they gave on the tuning seed; empty for a study without trials"
     found = {}
     for label,rate,row in _trials(store, experiment, base):
-        acc = row.get('accuracy_deduplicated', row.get('accuracy'))
-        found.setdefault(label, {})[rate] = 'failed' if row.get('error') else _pct(acc)
+        found.setdefault(label, {})[rate] = 'failed' if row.get('error') else _pct(deduplicated_accuracy(row))
     rates = sorted({r for o in found.values() for r in o})
     rows = {l: {f'lr {r:g}': found[l].get(r, '') for r in rates} for l in experiment.cells if l in found}
     taken = {l: o['lr'] for l,o in experiment.cells.items() if 'lr' in o}

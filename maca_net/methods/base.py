@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NoReadings', 'none_of', 'Stage', 'refuse_votes', 'refuse_ce_options', 'check_nothing', 'check_own_loss',
-           'check_one_label', 'Method', 'get_recipe', 'claim_text']
+           'check_one_label', 'Method', 'get_method', 'get_recipe', 'claim_text']
 
 # %% ../../nbs/25_methods.base.ipynb #23a6fcdf
 from dataclasses import dataclass, field
@@ -83,6 +83,12 @@ class Method:
         return {**PAPER_RECIPE, **self.recipe}
 
 # %% ../../nbs/25_methods.base.ipynb #63b7495d
+def get_method(
+    method, # A name from `METHODS`, or a `Method`
+):
+    "The `Method`. Raises `ValueError`, naming those that there are, for an unknown name"
+    return METHODS[method] if isinstance(method, str) else method
+
 def get_recipe(
     method:str, # Name of a method
 )->dict: # Options of `RunConfig`

@@ -471,9 +471,6 @@ _LABELS = schema.list_of(_NAME, 1, 1000, distinct=True)
 _SHARE = schema.maybe(schema.number(0, 1))
 _READING = schema.any_of(schema.flag, schema.number(), _NAME)
 _READINGS = schema.table(may=dict(n_heads=schema.whole(0, 256)), rest=_READING)
-_FRAME = schema.table(dict(landmarks=schema.list_of(schema.list_of(schema.number(-10, 10), 2, 2), 5, 5),
-    tilt=schema.number(0, 360)),
-    dict(aspect=schema.number(.01, 100)))
 # options that are read later
 _NEEDED = ('data', 'method', 'arch', 'size', 'stem', 'last_stride', 'precision', 'labels', 'epochs', 'seed')
 
@@ -487,7 +484,7 @@ INFO_RULE = schema.table(
         data=schema.table(dict(rule=schema.maybe(_NAME)), dict(notes=schema.list_of(schema.list_of(schema.anything)),
         images=schema.maybe(_NAME))),
         weights=schema.maybe(schema.table()), precision=_NAME, code=_NAME),
-    dict(frame=schema.maybe(_FRAME), teachers=schema.list_of(schema.table(dict(name=_TRACK, track=_TRACK)))))
+    dict(frame=schema.maybe(schema.FRAME_RULE), teachers=schema.list_of(schema.table(dict(name=_TRACK, track=_TRACK)))))
 
 def check_info(
     info, # Content of config.json, of any version

@@ -22,6 +22,7 @@ from ..profile import *
 from ..data.faces import *
 from ..data.loaders import *
 from ..metrics import *
+from ..methods.base import *
 from ..views import *
 from ..training.terms import *
 from ..training.schedules import *
@@ -394,7 +395,7 @@ def run_stages(run):
     for i,stage in enumerate(run.plan.method.stages):
         file,state = run.out/f'labels-{i}.npy',run.out/f'checkpoint-stage-{i}.pt'
         if not file.is_file():
-            method = METHODS[stage.method] if isinstance(stage.method, str) else stage.method
+            method = get_method(stage.method)
             own = type(method.readings) is not type(run.plan.readings)       # a stage of another kind of method
             print(f'{_part(run, i)} ({method.name}), to write labels', flush=True)
             set_seed(run.cfg.seed)

@@ -94,7 +94,7 @@ def build_network(
     last_stride:int=2, # See `create_backbone`
 ):
     "The network of a method with its backbone. Raises `ValueError` if it is no `FaceNetwork`"
-    method = METHODS[method] if isinstance(method, str) else method
+    method = get_method(method)
     backbone = create_backbone(arch, stem, last_stride)
     # before a method copies or changes parts of it
     info = None if weights is None else load_backbone(backbone, weights)
@@ -167,7 +167,7 @@ def maca_learner(
     **kwargs, # `READING_OPTIONS` (None: those of the method); all others go to `Learner`
 )->Learner:
     "A `Learner` for a method. For AFC alone: `method='baseline', afc_weight=1`; for heads without MI: `mi_weight=0`"
-    method = METHODS[method] if isinstance(method, str) else method
+    method = get_method(method)
     own = {k: kwargs.pop(k, None) for k in READING_OPTIONS}
     readings = resolve_readings(method.readings, readings, **own)
     net = build_network(dls.c, method, arch, readings, weights, stem, last_stride)
