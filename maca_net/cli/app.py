@@ -7,7 +7,6 @@ __all__ = ['app_parser', 'maca_app']
 
 # %% ../../nbs/86_cli.app.ipynb #7ff7861e
 from .base import *
-from .base import _guard, _parser
 
 # %% ../../nbs/86_cli.app.ipynb #b9de3383
 _APP = '''examples:
@@ -21,11 +20,11 @@ _APP = '''examples:
 
 def app_parser():
     "Options of `maca_app`"
-    p = _parser('maca_app', 'A page in the browser: drop or take a picture, see each face and its expression, and for '
-        'a run also where the network looks.\nThe page loads nothing from other servers and sends nothing to them. '
+    p = cli_parser('maca_app', 'A page in the browser: drop or take a picture, see each face and its expression, and '
+        'for a run also where the network looks.\nThe page loads nothing from other servers and sends nothing to them. '
         'It deletes each picture after at most 11 minutes.', _APP)
-    p.add_argument('run', nargs='?', metavar='RUN_DIR', help='a folder that maca_train wrote, or a .safetensors, '
-        '.onnx or .xml file of maca_export; by default the model that comes with maca_net')
+    p.add_argument('run', nargs='?', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a '
+        '.safetensors, .onnx or .xml file of maca_export; by default the model that comes with maca_net')
     p.add_argument('--host', default='127.0.0.1',
         help='address to listen on; 0.0.0.0: all of the network (default: 127.0.0.1, only this machine)')
     p.add_argument('--port', type=int, help='port to listen on (default: the first free one from 7860)')
@@ -34,6 +33,7 @@ def app_parser():
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help="probabilities as the network gives them, without the run's temperature")
+    add_views(p)
     p.add_argument('--open', dest='open_browser', action='store_true', help='open the page in a browser')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     return p
@@ -49,4 +49,4 @@ def maca_app(argv=None):
         app = launch_app(**args, block=False)
         print(f'{app.local_url}   (Ctrl+C stops it)', flush=True)
         app.block_thread()
-    _guard(p, serve, bars=False)
+    guard(p, serve, bars=False)

@@ -7,7 +7,6 @@ __all__ = ['ensemble_parser', 'maca_ensemble']
 
 # %% ../../nbs/89_cli.ensemble.ipynb #c0ae6ef4
 from .base import *
-from .base import _guard, _parser
 from .train import *
 
 # %% ../../nbs/89_cli.ensemble.ipynb #dcc86ec6
@@ -22,7 +21,7 @@ The folder holds copies of the weights, so it is about as large as its members t
 
 def ensemble_parser():
     "Options of `maca_ensemble`"
-    p = _parser('maca_ensemble', 'Join finished runs into one model. Its answer is the mean of their calibrated '
+    p = cli_parser('maca_ensemble', 'Join finished runs into one model. Its answer is the mean of their calibrated '
         'probabilities.\n'
         'The runs must have the same classes and the same validation images. Backbone, image size, grey or colour,\n'
         'and normalisation may differ.', _ENSEMBLE)
@@ -36,7 +35,7 @@ def maca_ensemble(argv=None):
     p = ensemble_parser()
     args = p.parse_args(argv)
     if len(args.runs)<2: p.error('pass two runs at least')
-    _guard(p, lambda: print(_made(args.runs, args.out)))
+    guard(p, lambda: print(_made(args.runs, args.out)))
 
 def _made(runs, out):
     from maca_net.runs.ensemble import make_ensemble

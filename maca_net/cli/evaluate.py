@@ -10,7 +10,6 @@ from pathlib import Path
 from ..core import *
 from ..options import *
 from .base import *
-from .base import _add_views, _guard, _parser
 from .train import *
 
 # %% ../../nbs/83_cli.evaluate.ipynb #8707f94a
@@ -26,8 +25,8 @@ _EVAL = '''examples:
 
 def eval_parser():
     "Options of `maca_eval`"
-    p = _parser('maca_eval', 'Compute the accuracy and other scores of a trained run, or of a file exported from one, '
-        'on a split. By default the data are those of the run.', _EVAL)
+    p = cli_parser('maca_eval', 'Compute the accuracy and other scores of a trained run, or of a file exported from '
+        'one, on a split. By default the data are those of the run.', _EVAL)
     p.add_argument('run_dir', metavar='RUN_OR_FILE', help='a folder that maca_train or maca_ensemble wrote, or an '
         'exported .onnx or .xml file')
     p.add_argument('--data', choices=tuple(DATASETS), help="data set (default: that of the run or file)")
@@ -38,7 +37,7 @@ def eval_parser():
         'or pose list')
     p.add_argument('--epoch', choices=EPOCHS, default='best',
         help='weights of the epoch with the best validation score (best) or of the last epoch (default: best)')
-    _add_views(p)
+    add_views(p)
     p.add_argument('--on-bad', choices=ON_BAD, default='error', help='stop at a bad image, or go on without it')
     p.add_argument('--device', help='cpu, cuda, mps; by default a GPU when there is one')
     p.add_argument('--calibrate', action='store_true', help='for a run of an older version: fit its temperatures to '
@@ -60,7 +59,7 @@ def maca_eval(argv=None):
         res = _calibrate(args['run_dir']) if calibrate else _evaluate(**args)
         if file: write_json(file, res)
         print(_calibration_text(res) if calibrate else summary(res))
-    _guard(p, run)
+    guard(p, run)
 
 def _evaluate(run_dir, **args):
     if Path(run_dir).suffix in ('.onnx', '.xml') and not Path(run_dir).is_dir(): return _evaluate_file(run_dir, **args)

@@ -8,7 +8,6 @@ __all__ = ['export_parser', 'maca_export']
 # %% ../../nbs/84_cli.export.ipynb #d3781946
 from ..options import *
 from .base import *
-from .base import _guard, _parser
 
 # %% ../../nbs/84_cli.export.ipynb #d8f27f33
 _EXPORT = '''examples:
@@ -22,7 +21,7 @@ maca_predict --model takes the file (.onnx, .xml, .safetensors) and answers as t
 # %% ../../nbs/84_cli.export.ipynb #b90795f9
 def export_parser():
     "Options of `maca_export`"
-    p = _parser('maca_export', "Write a run's model in a format that other programs read, and compare its answers "
+    p = cli_parser('maca_export', "Write a run's model in a format that other programs read, and compare its answers "
         "with torch.\n"
         'An .onnx, .xml or .pt2 file takes cropped faces, RGB in 0..1, and gives probabilities.\n'
         'Its metadata hold the labels, and say how to resize a face.', _EXPORT)
@@ -54,7 +53,7 @@ def maca_export(argv=None):
     if int8 and args['format']!='onnx': p.error('--int8 goes with --format onnx')
     if path and not int8: p.error('--path goes with --int8')
     if not reduce_range and not int8: p.error('--full-range goes with --int8')
-    _guard(p, lambda: print(_quantized(args, path, reduce_range) if int8 else _exported(args)))
+    guard(p, lambda: print(_quantized(args, path, reduce_range) if int8 else _exported(args)))
 
 # %% ../../nbs/84_cli.export.ipynb #9f19c335
 def _quantized(args, path, reduce_range):

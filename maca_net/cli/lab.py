@@ -15,7 +15,6 @@ from ..options import *
 from ..runs.config import *
 from ..lab.experiments import *
 from .base import *
-from .base import _AGAIN, _guard, _parser
 from .train import *
 
 # %% ../../nbs/87_cli.lab.ipynb #83e33d2a
@@ -125,7 +124,7 @@ def _run_options(run):
 # %% ../../nbs/87_cli.lab.ipynb #61d52c6c
 def lab_parser():
     "The options of `maca_lab`"
-    p = _parser('maca_lab', "Run the experiments of the paper's tables and figures with several seeds, and write "
+    p = cli_parser('maca_lab', "Run the experiments of the paper's tables and figures with several seeds, and write "
         "reports of the results.", _LAB)
     sub = p.add_subparsers(dest='command', required=True, metavar='COMMAND')
     def add(name, about, epilog='', store=True):
@@ -405,4 +404,4 @@ def maca_lab(
     command = args.pop('command')
     do = {'run': _run, 'status': _status, 'merge': _merge, 'test': _test, 'score-blind': _score_blind,
         'report': _report, 'pack': _pack, 'gpu': _gpu}[command]
-    _guard(p, lambda: do(**args), again=lambda: _AGAIN if command in ('run', 'test', 'gpu') else '')
+    guard(p, lambda: do(**args), again=lambda: AGAIN if command in ('run', 'test', 'gpu') else '')

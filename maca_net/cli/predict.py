@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from ..core import *
 from .base import *
-from .base import _AGAIN, _add_views, _guard, _parser
 
 # %% ../../nbs/85_cli.predict.ipynb #0bc1f9c3
 _PREDICT = '''examples:
@@ -41,7 +40,7 @@ What comes out is the expression that annotators would probably have chosen, not
 # %% ../../nbs/85_cli.predict.ipynb #e434fd29
 def predict_parser():
     "Options of `maca_predict`"
-    p = _parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
+    p = cli_parser('maca_predict', 'Find the faces in pictures and tell the expression of each.\n'
         'The exit code is 1 if a picture could not be read or drawn, or a video ends early; all other pictures are '
         'still done.', _PREDICT)
     p.add_argument('images', nargs='*', metavar='IMAGE|FOLDER|GLOB', help='pictures, or folders: all pictures in them '
@@ -66,7 +65,7 @@ def predict_parser():
         help='with --video or --camera: weight of earlier frames, 0 to below 1 (default: 0.7)')
     p.add_argument('--no-detect', dest='detect', action='store_false',
         help='do not look for faces: each picture is one face, cropped like the training faces')
-    _add_views(p)
+    add_views(p)
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help='leave the probabilities as the network gives them, without the temperature of the run')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='use the face detector YuNet, from this .onnx '
@@ -418,6 +417,6 @@ def maca_predict(argv=None):
     args = p.parse_args(argv)
     _check_options(p, args)
     bad = []
-    _guard(p, lambda: _predict(args, bad), again=lambda: _AGAIN if args.csv and args.video is None else '', bars=False)
+    guard(p, lambda: _predict(args, bad), again=lambda: AGAIN if args.csv and args.video is None else '', bars=False)
     what = 'read or drawn' if args.overlay else 'read'
     if bad: p.exit(1, '' if args.video is not None else f'{p.prog}: {len(bad)} of the pictures could not be {what}\n')

@@ -7,7 +7,6 @@ __all__ = ['serve_parser', 'maca_serve']
 
 # %% ../../nbs/88_cli.serve.ipynb #29b5b9c4
 from .base import *
-from .base import _add_views, _guard, _parser
 
 # %% ../../nbs/88_cli.serve.ipynb #e3e8be5b
 _SERVE = '''examples:
@@ -24,7 +23,7 @@ ask it:
 
 def serve_parser():
     "Options of `maca_serve`"
-    p = _parser('maca_serve', 'Start a small HTTP service: POST a picture, get its faces as JSON. No picture is '
+    p = cli_parser('maca_serve', 'Start a small HTTP service: POST a picture, get its faces as JSON. No picture is '
         'stored.', _SERVE)
     p.add_argument('--model', metavar='RUN_DIR', help='a folder that maca_train or maca_ensemble wrote, or a '
         'file of maca_export: .safetensors, .onnx (fastest on a CPU if made with --int8), .xml; by default the model '
@@ -34,7 +33,7 @@ def serve_parser():
     p.add_argument('--port', type=int, help='port to listen on (default: the first free one from 8000)')
     p.add_argument('--allow-host', action='append', metavar='NAME',
         help='another host name that requests may use, such as that of a proxy; may be given several times')
-    _add_views(p)
+    add_views(p)
     p.add_argument('--uncalibrated', dest='calibrated', action='store_false',
         help='leave the probabilities as the network gives them, without the temperature of the run')
     p.add_argument('--detector', default='mtcnn', metavar='FILE', help='an .onnx file of YuNet in place of MTCNN')
@@ -50,4 +49,4 @@ def maca_serve(argv=None):
         from maca_net.deploy.serve import serve
         stop_on_term()
         serve(**args, tell=lambda line: print(line, flush=True))
-    _guard(p, run, bars=False)
+    guard(p, run, bars=False)

@@ -16,7 +16,6 @@ from ..views import *
 from ..models.readings import *
 from ..runs.config import *
 from .base import *
-from .base import _AGAIN, _LESS, _guard, _parser
 
 # %% ../../nbs/82_cli.train.ipynb #f7e0bcfd
 _TRAIN = '''examples:
@@ -73,7 +72,7 @@ def log_names(
 # %% ../../nbs/82_cli.train.ipynb #38ecec85
 def train_parser():
     "Options of `maca_train`: `RunConfig`'s fields, --out, --config and --log"
-    p = _parser('maca_train', 'Train a facial expression classifier and save the run: weights, history, metrics, '
+    p = cli_parser('maca_train', 'Train a facial expression classifier and save the run: weights, history, metrics, '
         'figures.\n'
         'The epoch is chosen on validation data, never on the test split.', _TRAIN)
     for f in fields(RunConfig): _add_option(p, f)
@@ -124,7 +123,7 @@ def maca_train(argv=None):
     "Entry point of `maca_train`"
     p = train_parser()
     args = _options(p, argv)
-    cfg,out,logs = _guard(p, lambda: _checked(args), bars=False)       # a wrong word is named before torch is loaded
+    cfg,out,logs = guard(p, lambda: _checked(args), bars=False)       # a wrong word is named before torch is loaded
     def run():
         stop_on_term()
         res = _train(cfg, out, logs)
@@ -132,7 +131,7 @@ def maca_train(argv=None):
         print(summary(res))
         print(f'run saved in {out} (figures in {out/"figures"})')
         if DATASETS[cfg.data].frame is None: _measure_frame(out)
-    _guard(p, run, _LESS, lambda: _after_stop(out))
+    guard(p, run, LESS, lambda: _after_stop(out))
 
 def _train(cfg, out, logs):
     from maca_net.training.logs import log_callbacks
@@ -144,7 +143,7 @@ def _after_stop(out):
     "What becomes of a run that was stopped"
     saved = f'; the run is saved in {out}; type the same command for figures that are missing'
     if (out/'config.json').exists(): return saved
-    return _AGAIN if any(f for kind in ('checkpoint*.pt', 'labels-*.npy') for f in out.glob(kind)) else ''
+    return AGAIN if any(f for kind in ('checkpoint*.pt', 'labels-*.npy') for f in out.glob(kind)) else ''
 
 # %% ../../nbs/82_cli.train.ipynb #9ef8a718
 def _measure_frame(out):

